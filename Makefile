@@ -1,0 +1,71 @@
+# make demo   pretrain on the built-in data, evaluate, export (TensorFlow)
+# make test   all tests on the three backends
+# make check  lint, formatting
+# make bench  speed and memory of the objective
+#
+# Each sets up its own virtual environment first; all that is needed is Python
+# 3.11 with pip and venv. KERAS_BACKEND chooses the backend of `make demo`.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV ?= .venv
+BIN := $(VENV)/bin
+BACKENDS ?= tensorflow jax torch
+export KERAS_BACKEND ?= tensorflow
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+.PHONY: demo test check format bench clean $(BACKENDS:%=test-%)
+
+demo: $(VENV)/.demo-$(KERAS_BACKEND)
+	$(BIN)/python examples/scenes_demo.py $(ARGS)
+
+# One process a backend. Threads fight over few cores when PyTorch and
+# TensorFlow, which reads the data, each want all of them.
+test: $(BACKENDS:%=test-%)
+
+$(BACKENDS:%=test-%): test-%: $(VENV)/.test
+	KERAS_BACKEND=$* OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.check
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/.check
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.test
+	$(BIN)/python benchmarks/objective.py $(ARGS)
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info demo_output
+
+# Stamps, so that the environment is made again when what it is made of changes.
+$(VENV)/.venv:
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+# The PyTorch that the tests have been run with; its CPU build is enough.
+$(VENV)/.torch: $(VENV)/.venv
+	$(BIN)/python -m pip install --quiet torch==2.13.0
+	touch $@
+
+$(VENV)/.demo-tensorflow: $(VENV)/.venv pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable ".[examples]"
+	touch $@
+
+$(VENV)/.demo-jax: $(VENV)/.venv pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable ".[examples,jax]"
+	touch $@
+
+$(VENV)/.demo-torch: $(VENV)/.torch pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable ".[examples,torch]"
+	touch $@
+
+$(VENV)/.test: $(VENV)/.torch pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable ".[jax,torch,test]"
+	touch $@
+
+RUFF := $(shell sed -n 's/.*"\(ruff==[0-9.]*\)".*/\1/p' pyproject.toml)
+$(VENV)/.check: $(VENV)/.venv pyproject.toml
+	$(BIN)/python -m pip install --quiet "$(RUFF)"
+	touch $@
