@@ -1,0 +1,224 @@
+"""The local terms, summed over all pairs of views.
+
+The terms are those of the paper, one for one; their cost is not. The two
+ordered pairs of views 0 and 1 share their searches, views of one map size share
+their kernels, and what the feature-based criterion compares with all neighbours
+are the maps themselves, whose statistics are taken once a view.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from keras import ops
+
+from keras_vicregl.losses import matching
+from keras_vicregl.losses._arguments import LocalOptions
+from keras_vicregl.losses.statistics import (
+    float32,
+    invariance_loss,
+    variance_covariance,
+)
+
+
+class _Group:
+    """Views whose maps have the same number of positions S.
+
+    `maps` is `(V_g, S, B, C)`: slot by slot, as the statistics want it.
+    """
+
+    def __init__(
+        self, views: list[int], local_embeddings: Any, positions: Any
+    ) -> None:
+        self.views = views
+        self.embeddings = [float32(local_embeddings[v]) for v in views]
+        self.positions = positions and [positions[v] for v in views]
+        self.maps = ops.stack(
+            [ops.transpose(m, (1, 0, 2)) for m in self.embeddings]
+        )
+        self.size = self.maps.shape[1]
+
+
+class _Side:
+    """One side of some pairs of views: members of a group, next to another."""
+
+    def __init__(self, group: _Group, views: Sequence[int]) -> None:
+        self.group, self.views, self.size = group, views, group.size
+        start = group.views.index(views[0])
+        self.members = slice(start, start + len(views))
+
+    def maps(self) -> Any:
+        """The whole maps, `(P, S, B, C)`."""
+        return self.group.maps[self.members]
+
+    def flat(self, criterion: str) -> Any:
+        """What the criterion measures distances of, `(B, P * S, channels)`."""
+        tensors = (
+            self.group.embeddings
+            if criterion == "feature"
+            else self.group.positions
+        )[self.members]
+        return tensors[0] if len(tensors) == 1 else ops.concatenate(tensors, 1)
+
+    def gather(self, slots: Any) -> Any:
+        """Local embeddings at slots `(B, P, K)`, as `(P, K, B, C)`."""
+        maps = self.group.maps
+        batch, channels = ops.shape(maps)[2:]
+        first, last, _ = self.members.indices(len(self.group.views))
+        view = ops.arange(first, last, dtype="int32")[:, None, None]
+        slot = view * self.size + ops.transpose(slots, (1, 2, 0))
+        rows = slot * batch + ops.arange(batch, dtype="int32")
+        return ops.take(ops.reshape(maps, (-1, channels)), rows, axis=0)
+
+
+class LocalTerms:
+    """Weighted sums of the three local terms while pairs are gone through.
+
+    Args:
+        local_embeddings: as in `local_criterion`, as are the other arguments.
+        positions: places of the local embeddings, or `None`.
+        options: checked options.
+        epsilon: added to variances before the root.
+    """
+
+    def __init__(
+        self,
+        local_embeddings: Sequence[Any],
+        positions: Sequence[Any] | None,
+        options: LocalOptions,
+        epsilon: float,
+    ) -> None:
+        self.options, self.epsilon = options, epsilon
+        self.inv = self.var = self.cov = 0.0
+        views = len(local_embeddings)
+        self.ordered_pairs = 2 * (views - 1)
+        by_size = {}
+        for view, embedding in enumerate(local_embeddings):
+            by_size.setdefault(embedding.shape[1], []).append(view)
+        self.groups = [
+            _Group(members, local_embeddings, positions)
+            for members in by_size.values()
+        ]
+        # How much each view's whole map counts in variance and covariance.
+        whole = options.regularize == "maps"
+        self.map_weights = [1.0 / views if whole else 0.0] * views
+
+    def all_pairs(self) -> Iterator[tuple[_Side, _Side]]:
+        """The unordered pairs of views; P of one size come together."""
+        zero, one = (
+            _Side(group, [view])
+            for view in (0, 1)
+            for group in self.groups
+            if view in group.views
+        )
+        yield zero, one
+        for large in (zero, one):
+            for group in self.groups:
+                small = [view for view in group.views if view > 1]
+                if small:
+                    yield large, _Side(group, small)
+
+    def add_pairs(self, pairs: tuple[_Side, _Side], criterion: str) -> None:
+        """Adds a criterion's terms for one view against P others."""
+        large, others = pairs
+        measure = (
+            matching.feature_distances
+            if criterion == "feature"
+            else matching.location_distances
+        )
+        distances = measure(large.flat(criterion), others.flat(criterion))
+        distances = ops.reshape(
+            distances, (-1, large.size, len(others.views), others.size)
+        )
+        self._add_direction(
+            large, others, ops.transpose(distances, (0, 2, 1, 3)), criterion
+        )
+        self._add_direction(
+            others, large, ops.transpose(distances, (0, 2, 3, 1)), criterion
+        )
+
+    def _add_direction(
+        self, queries: _Side, candidates: _Side, distances: Any, criterion: str
+    ) -> None:
+        """Adds the sets of queries `x` and their neighbours `y`.
+
+        Args:
+            queries: one side of the pairs.
+            candidates: the other.
+            distances: `(B, P, S, T)` from queries to candidates.
+            criterion: `"feature"` or `"location"`.
+        """
+        pairs = distances.shape[1]
+        limit = self.options.max_distance if criterion == "location" else None
+        neighbours, values = matching.nearest(distances)
+        for count, times in self.options.counts(
+            criterion, queries.views[0], candidates.views[0], queries.size
+        ).items():
+            slots, nearest, kept = None, neighbours, values
+            if count < queries.size:
+                slots = matching.closest(values, count)
+                nearest = ops.take_along_axis(neighbours, slots, axis=-1)
+                kept = ops.take_along_axis(values, slots, axis=-1)
+            mask = None if limit is None else _within(kept, limit)
+            x = queries.maps() if slots is None else queries.gather(slots)
+            y = candidates.gather(nearest)
+            weight = times * pairs / (2 * self.ordered_pairs)
+            self.inv = self.inv + weight * _invariance(x, y, mask)
+            if self.options.regularize == "maps":
+                continue
+            self._regularize(y, mask, weight / 2)
+            if slots is None and mask is None:
+                for view in queries.views:
+                    share = weight / 2 / len(queries.views)
+                    self.map_weights[view] += share
+            else:
+                x = ops.broadcast_to(x, ops.shape(y))
+                self._regularize(x, mask, weight / 2)
+
+    def _regularize(self, x: Any, mask: Any, weight: float) -> None:
+        """Adds the penalties of sets `(P, K, B, C)`, of mean weight."""
+        penalties = variance_covariance(x, mask, self.epsilon)
+        if mask is None:
+            var, cov = (ops.mean(penalty) for penalty in penalties)
+        else:
+            counted = ops.cast(ops.sum(mask, axis=-1) >= 2.0, "float32")
+            slots = ops.maximum(ops.sum(counted, axis=-1), 1.0)
+            var, cov = (
+                ops.mean(ops.sum(penalty, axis=-1) / slots)
+                for penalty in penalties
+            )
+        self.var = self.var + weight * var
+        self.cov = self.cov + weight * cov
+
+    def totals(self) -> tuple[Any, Any, Any]:
+        """The sums, with those of the whole maps."""
+        for group in self.groups:
+            weights = [self.map_weights[view] for view in group.views]
+            if any(weights):
+                penalties = variance_covariance(
+                    group.maps, epsilon=self.epsilon
+                )
+                weights = ops.convert_to_tensor(weights, "float32")
+                var, cov = (
+                    ops.sum(ops.mean(penalty, axis=1) * weights)
+                    for penalty in penalties
+                )
+                self.var = self.var + var
+                self.cov = self.cov + cov
+        return self.inv, self.var, self.cov
+
+
+def _within(squared: Any, max_distance: Any) -> Any:
+    """1 where a pair is near enough: `(B, P, K)` to `(P, K, B)`."""
+    limit = ops.square(float32(max_distance))
+    if len(limit.shape):
+        limit = limit[:, None, None]
+    return ops.transpose(ops.cast(squared <= limit, "float32"), (1, 2, 0))
+
+
+def _invariance(x: Any, y: Any, mask: Any) -> Any:
+    """Mean over P sets `(P, K, B, C)` of the mean squared error of each."""
+    if mask is None:
+        return invariance_loss(x, y)
+    errors = ops.mean(ops.square(x - y), axis=-1) * mask
+    kept = ops.maximum(ops.sum(mask, axis=(1, 2)), 1.0)
+    return ops.mean(ops.sum(errors, axis=(1, 2)) / kept)

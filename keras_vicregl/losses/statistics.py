@@ -1,0 +1,188 @@
+"""Variance, covariance and invariance penalties of VICReg, in their cheap form.
+
+Everything here takes embeddings as `(..., B, C)`: the batch is the last axis
+but one, channels are the last, and any leading axes are *slots*. A slot is one
+place of a set of local embeddings (the k-th chosen match of every image, say);
+its statistics run over the batch alone. Global embeddings `(B, D)` have none.
+
+The sums over the batch that the whole library needs are in this module only.
+"""
+
+from typing import Any
+
+from keras import ops
+
+EPSILON = 1e-4
+
+
+def invariance_loss(x: Any, y: Any) -> Any:
+    """Mean squared error between paired embeddings (`s(Z, Z')`, VICReg).
+
+    Args:
+        x: float tensor of any shape `(..., B, C)`.
+        y: float tensor that broadcasts against `x`.
+
+    Returns:
+        A float32 scalar, not multiplied by any coefficient.
+
+    Example:
+
+    >>> import numpy as np
+    >>> float(invariance_loss(np.zeros((4, 2)), np.full((4, 2), 3.0)))
+    9.0
+    """
+    return ops.mean(ops.square(float32(x) - float32(y)))
+
+
+def variance_loss(x: Any, epsilon: float = EPSILON) -> Any:
+    """Hinge on the standard deviation of every channel (`v(Z)`, VICReg).
+
+    `mean over slots and channels of relu(1 - sqrt(var + epsilon))`, the
+    unbiased variance being taken over the batch.
+
+    Args:
+        x: float tensor `(..., B, C)` of embeddings, B at least 2.
+        epsilon: added to the variance before the root.
+
+    Returns:
+        A float32 scalar.
+
+    Raises:
+        ValueError: if the batch is known to hold fewer than two samples.
+
+    Example:
+
+    >>> import numpy as np
+    >>> round(float(variance_loss(np.zeros((8, 3)))), 4)
+    0.99
+    """
+    x = float32(x)
+    n = _batch_size(x)
+    variance = ops.var(x, axis=-2) * (n / (n - 1))
+    return ops.mean(ops.relu(1.0 - ops.sqrt(variance + epsilon)))
+
+
+def covariance_loss(x: Any) -> Any:
+    """Mean square of what channels share with each other (`c(Z)`, VICReg).
+
+    `mean over slots of sum_{d != e} Cov_de^2 / C`, the unbiased covariance
+    being taken over the batch. See `variance_covariance` for how.
+
+    Args:
+        x: float tensor `(..., B, C)` of embeddings, B at least 2.
+
+    Returns:
+        A float32 scalar.
+
+    Raises:
+        ValueError: if the batch is known to hold fewer than two samples.
+
+    Example:
+
+    >>> import numpy as np
+    >>> float(covariance_loss(np.array([[-1.0, -1.0], [1.0, 1.0]])))
+    4.0
+    """
+    return ops.mean(variance_covariance(x)[1])
+
+
+def variance_covariance(
+    x: Any, mask: Any = None, epsilon: float = EPSILON
+) -> tuple[Any, Any]:
+    """Variance and covariance penalties of every slot, in one go.
+
+    With `X` the centred `(B, C)` samples of a slot,
+    `sum_{d != e} Cov_de^2 = ||X X^T||_F^2 / (B - 1)^2 - sum_d var_d^2`, so a
+    `B x B` product can stand for the `C x C` one: whichever is smaller is
+    formed. The gradient is written out, because automatic differentiation of
+    `||X X^T||^2` would multiply by both halves of a symmetric matrix.
+
+    Args:
+        x: float tensor `(..., B, C)` of embeddings, B at least 2.
+        mask: optional `(..., B)` tensor of 0 and 1, constant; samples with 0
+            leave their slot's statistics.
+        epsilon: added to the variance before the root.
+
+    Returns:
+        Two float32 tensors of the leading shape of `x`: per slot,
+        `mean_d relu(1 - sqrt(var_d + epsilon))` and `sum_{d != e} Cov_de^2 /
+        C`. Slots in which `mask` leaves fewer than two samples are 0 in both.
+
+    Raises:
+        ValueError: if the batch is known to hold fewer than two samples.
+    """
+    x = float32(x)
+    batch, channels = x.shape[-2:]
+    # A batch size unknown while tracing is taken to be the smaller of the two.
+    by_samples = batch is None or batch < channels
+    if mask is None:
+        valid = 1.0
+        freedom = ops.cast(_batch_size(x), "float32") - 1.0
+    else:
+        mask = float32(mask)
+        count = ops.sum(mask, axis=-1)
+        valid = ops.cast(count >= 2.0, "float32")
+        freedom = ops.maximum(count - 1.0, 1.0)
+    # One trailing axis to divide (..., C), two to divide (..., B, C).
+    freedom_1 = freedom if mask is None else freedom[..., None]
+    freedom_2 = freedom if mask is None else freedom[..., None, None]
+
+    @ops.custom_gradient
+    def penalties(x: Any) -> Any:
+        if mask is None:
+            centred = x - ops.mean(x, axis=-2, keepdims=True)
+        else:
+            weights = mask[..., None]
+            mean = ops.sum(x * weights, axis=-2, keepdims=True)
+            mean = mean / ops.maximum(count, 1.0)[..., None, None]
+            centred = (x - mean) * weights
+        variance = ops.sum(ops.square(centred), axis=-2) / freedom_1
+        deviation = ops.sqrt(variance + epsilon)
+        transposed = ops.swapaxes(centred, -1, -2)
+        if by_samples:
+            product = ops.matmul(centred, transposed)
+        else:
+            product = ops.matmul(transposed, centred)
+        squares = ops.sum(ops.square(product), axis=(-2, -1))
+        squares = squares / ops.square(freedom)
+        hinge = ops.mean(ops.relu(1.0 - deviation), axis=-1)
+        shared = (squares - ops.sum(ops.square(variance), axis=-1)) / channels
+
+        def gradient(*args: Any, upstream: Any = None) -> Any:
+            if upstream is None:
+                (upstream,) = args
+            scale = upstream * (valid / channels)
+            to_hinge, to_shared = scale[0][..., None], scale[1][..., None]
+            if by_samples:
+                through_product = ops.matmul(product, centred)
+            else:
+                through_product = ops.matmul(centred, product)
+            active = ops.cast(deviation < 1.0, "float32")
+            per_channel = 4.0 * to_shared * variance
+            per_channel = per_channel + to_hinge * active / deviation
+            per_channel = (per_channel / freedom_1)[..., None, :]
+            per_slot = 4.0 * to_shared[..., None] / ops.square(freedom_2)
+            # Both parts sum to zero over the batch: centring is its own
+            # gradient.
+            return per_slot * through_product - per_channel * centred
+
+        return ops.stack([hinge, shared]) * valid, gradient
+
+    both = penalties(x)
+    return both[0], both[1]
+
+
+def float32(x: Any) -> Any:
+    """Casts to float32, in which all of the objective is computed."""
+    return ops.cast(ops.convert_to_tensor(x), "float32")
+
+
+def _batch_size(x: Any) -> Any:
+    batch = ops.shape(x)[-2]
+    if isinstance(batch, int) and batch < 2:
+        raise ValueError(
+            "The variance over a batch needs at least 2 samples, but the "
+            f"embeddings have a batch of {batch} (shape {tuple(x.shape)}). "
+            "Use a larger batch and `drop_remainder=True`."
+        )
+    return batch
