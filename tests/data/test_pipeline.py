@@ -1,0 +1,302 @@
+import itertools
+
+import keras
+import numpy as np
+import pytest
+
+tf = pytest.importorskip("tensorflow")
+pytest.importorskip("keras_cv")
+
+from keras_vicregl.data import as_dataset, view_batches  # noqa: E402
+from keras_vicregl.views import MultiView  # noqa: E402
+
+COUNT = 10
+ARRAYS = {
+    "images": np.random.default_rng(0).integers(
+        0, 256, (COUNT, 6, 8, 3), dtype=np.uint8
+    ),
+    # The label tells which example it is.
+    "labels": np.arange(COUNT, dtype=np.int32),
+}
+
+
+def seeds_as_views(batch):
+    """Stands for a layer of views: what it is to depend on is all there is."""
+    count = tf.shape(batch["images"])[0]
+    return {
+        "views": (batch["images"], batch["seeds"]),
+        "view_to_source": (tf.zeros((count, 2, 3)),) * 2,
+        "source_size": tf.zeros((count, 2)),
+        "labels": batch["labels"],
+    }
+
+
+def epoch_of(batches):
+    """Labels and seeds of an epoch, each as one array."""
+    elements = list(batches)
+    return (
+        np.concatenate([labels for _, labels in elements]),
+        np.concatenate([inputs["views"][1] for inputs, _ in elements]),
+    )
+
+
+def make(data=ARRAYS, multi_view=seeds_as_views, **options):
+    return view_batches(
+        data,
+        multi_view,
+        **{"batch_size": 4, "seed": 3, "drop_remainder": False, **options},
+    )
+
+
+def test_as_dataset_yields_the_examples_in_order():
+    examples = list(as_dataset(ARRAYS))
+    assert len(examples) == COUNT
+    for i, example in enumerate(examples):
+        assert example.keys() == ARRAYS.keys()
+        for key, value in example.items():
+            np.testing.assert_array_equal(value, ARRAYS[key][i])
+            assert value.dtype == ARRAYS[key].dtype
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {},
+        {"images": np.zeros((0, 4, 4, 3))},
+        {"images": np.zeros((3, 4, 4, 3)), "labels": np.zeros(2)},
+        {"images": np.zeros((3, 4, 4, 3)), "labels": 1},
+    ],
+)
+def test_as_dataset_of_unequal_arrays(arrays):
+    with pytest.raises(ValueError, match="arrays must have one length"):
+        as_dataset(arrays)
+
+
+def test_an_epoch_is_all_examples_in_a_new_order():
+    batches = make()
+    orders = [epoch_of(batches)[0] for _ in range(3)]
+    for order in orders:
+        assert sorted(order) == list(range(COUNT))
+    assert len({tuple(order) for order in orders}) == 3
+
+
+def test_images_stay_with_their_labels():
+    for inputs, labels in make():
+        np.testing.assert_array_equal(
+            inputs["views"][0], ARRAYS["images"][labels.numpy()]
+        )
+
+
+def test_seeds_tell_examples_and_epochs_apart():
+    batches = make()
+    keys = []
+    for _ in range(3):
+        labels, seeds = epoch_of(batches)
+        # The same number for all of an epoch, and the index of the example.
+        assert len(set(seeds[:, 0])) == 1
+        np.testing.assert_array_equal(seeds[:, 1], labels)
+        keys.extend(map(tuple, seeds))
+    assert len(set(keys)) == 3 * COUNT
+
+
+def test_epochs_depend_on_the_seed_only():
+    def epochs(seed):
+        batches = make(seed=seed)
+        return [epoch_of(batches) for _ in range(2)]
+
+    np.testing.assert_equal(epochs(3), epochs(3))
+    for one, other in zip(epochs(3), epochs(4), strict=True):
+        assert not np.array_equal(one[0], other[0])
+        assert one[1][0, 0] != other[1][0, 0]
+
+
+def test_without_shuffling_views_are_still_new():
+    batches = make(shuffle=False)
+    (first, seeds), (second, other) = (epoch_of(batches) for _ in range(2))
+    np.testing.assert_array_equal(first, np.arange(COUNT))
+    np.testing.assert_array_equal(second, np.arange(COUNT))
+    assert seeds[0, 0] != other[0, 0]
+
+
+def test_shuffle_buffer():
+    # A buffer of b examples lets none come more than b - 1 places too early.
+    labels, _ = epoch_of(make(shuffle=3))
+    assert np.all(labels - np.arange(COUNT) < 3)
+    assert not np.array_equal(labels, np.arange(COUNT))
+    np.testing.assert_array_equal(
+        epoch_of(make(shuffle=1))[0], np.arange(COUNT)
+    )
+    # Of a data set whatever its kind.
+    np.testing.assert_equal(
+        epoch_of(make(shuffle=3)), epoch_of(make(as_dataset(ARRAYS), shuffle=3))
+    )
+
+
+def test_batches():
+    full, rest = make(drop_remainder=True), make()
+    assert full.cardinality() == 2 and rest.cardinality() == 3
+    assert full.element_spec[1].shape == (4,)
+    assert [len(labels) for _, labels in full] == [4, 4]
+    assert [len(labels) for _, labels in rest] == [4, 4, 2]
+
+
+def test_sources_of_unknown_and_endless_length():
+    examples = as_dataset(ARRAYS)
+    unknown = make(examples.filter(lambda example: example["labels"] < 7))
+    assert unknown.cardinality() == tf.data.UNKNOWN_CARDINALITY
+    assert sorted(epoch_of(unknown)[0]) == list(range(7))
+    endless = make(examples.repeat())
+    assert endless.cardinality() == tf.data.INFINITE_CARDINALITY
+    labels, seeds = epoch_of(itertools.islice(endless, 6))
+    # Repeated examples are examples of their own.
+    np.testing.assert_array_equal(seeds[:, 1] % COUNT, labels)
+    assert len(set(seeds[:, 1])) == 24
+
+
+def test_epoch_variable():
+    with tf.device("cpu"):
+        epoch = tf.Variable(2, dtype=tf.int64)
+    batches, counted = make(epoch=epoch), make()
+    expected = [epoch_of(counted) for _ in range(3)]
+    np.testing.assert_equal(epoch_of(batches), expected[2])
+    np.testing.assert_equal(epoch_of(batches), expected[2])
+    epoch.assign(0)
+    np.testing.assert_equal(epoch_of(batches), expected[0])
+
+
+def test_views_are_the_layers():
+    layer = MultiView.scenes(size=5)
+    ((inputs, labels),) = make(multi_view=layer, batch_size=COUNT)
+    order, seeds = epoch_of(make())
+    np.testing.assert_array_equal(labels, order)
+    expected = layer({"images": ARRAYS["images"][order], "seeds": seeds})
+    # Compiled or not, up to the rounding of values up to 2.7.
+    keras.tree.map_structure(
+        lambda one, other: np.testing.assert_allclose(one, other, atol=1e-5),
+        inputs,
+        {key: expected[key] for key in inputs},
+    )
+
+
+def test_without_labels():
+    def unlabelled_views(batch):
+        views = seeds_as_views({**batch, "labels": None})
+        del views["labels"]
+        return views
+
+    batches = make({"images": ARRAYS["images"]}, unlabelled_views)
+    ((inputs,), *_) = batches
+    assert inputs["views"][0].shape == (4, 6, 8, 3)
+
+
+def test_images_of_different_sizes():
+    sizes = [(6, 8), (9, 5), (7, 7), (12, 6)]
+    images = [
+        np.random.default_rng(i).integers(0, 256, (*size, 3), dtype=np.uint8)
+        for i, size in enumerate(sizes)
+    ]
+    examples = tf.data.Dataset.from_generator(
+        lambda: ({"images": image} for image in images),
+        output_signature={"images": tf.TensorSpec((None, None, 3), tf.uint8)},
+    )
+    layer = MultiView.scenes(size=5)
+    ((inputs,),) = make(examples, layer, shuffle=False)
+    np.testing.assert_array_equal(inputs["source_size"], sizes)
+    seed = epoch_of(make(shuffle=False))[1][0, 0]
+    for i, image in enumerate(images):
+        expected = layer({"images": image, "seeds": np.array([seed, i])})
+        for view in range(2):
+            np.testing.assert_allclose(
+                inputs["views"][view][i], expected["views"][view], atol=1e-5
+            )
+
+
+def randomly_bright(batch):
+    """Stands for a layer of views, and is traced faster."""
+    factors = tf.cast(batch["seeds"] % 1000, tf.float32) / 1000
+    images = tf.cast(batch["images"], tf.float32) / 255
+    views = [images * factors[:, i, None, None, None] for i in range(2)]
+    return {**seeds_as_views(batch), "views": tuple(views)}
+
+
+class Regression(keras.Model):
+    """A linear function of the mean colours of the two views."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense = keras.layers.Dense(1, kernel_initializer="ones")
+
+    def call(self, inputs):
+        means = [keras.ops.mean(view, (1, 2)) for view in inputs["views"]]
+        return self.dense(keras.ops.concatenate(means, axis=-1))
+
+
+def fitted(initial_epoch, epochs, weights=None):
+    """Weights after some epochs of `fit`, as the docstring has it resumed."""
+    with tf.device("cpu"):
+        epoch = tf.Variable(0, dtype=tf.int64)
+    batches = make(multi_view=randomly_bright, epoch=epoch)
+    set_epoch = keras.callbacks.LambdaCallback(
+        on_epoch_begin=lambda number, logs: epoch.assign(number)
+    )
+    model = Regression()
+    model.compile(optimizer=keras.optimizers.SGD(0.01), loss="mse")
+    if weights is not None:
+        inputs, _ = next(iter(batches))
+        model(keras.tree.map_structure(np.asarray, inputs))  # builds it
+        model.set_weights(weights)
+    model.fit(
+        batches,
+        initial_epoch=initial_epoch,
+        epochs=epochs,
+        callbacks=[set_epoch],
+        verbose=0,
+    )
+    return model.get_weights()
+
+
+def test_a_resumed_fit_goes_on_as_the_uninterrupted_one():
+    halfway = fitted(0, 1)
+    resumed, uninterrupted = fitted(1, 2, weights=halfway), fitted(0, 2)
+    restarted = fitted(0, 1, weights=halfway)
+    for one, same, other in zip(resumed, uninterrupted, restarted, strict=True):
+        # The same operations on the same numbers; threads may sum in
+        # another order. Other views change the weights by 1e-2.
+        np.testing.assert_allclose(one, same, atol=1e-5)
+        assert np.max(np.abs(one - other)) > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"batch_size": 0}, ValueError, "batch_size=0"),
+        ({"batch_size": 2.0}, ValueError, "batch_size=2.0"),
+        ({"seed": -1}, ValueError, "seed=-1"),
+        ({"shuffle": -5}, ValueError, "shuffle=-5"),
+        (
+            {"batch_size": 11, "drop_remainder": True},
+            ValueError,
+            "10 examples do not fill a batch of batch_size=11",
+        ),
+        ({"data": ARRAYS["images"]}, TypeError, "Received: ndarray"),
+        (
+            {"data": tf.data.Dataset.range(3)},
+            TypeError,
+            "with the key 'images'.*of TensorSpec",
+        ),
+        ({"data": {"labels": np.arange(4)}}, TypeError, "key 'images'"),
+        (
+            {"data": as_dataset(ARRAYS).batch(2)},
+            ValueError,
+            r"single examples.*shape \(None, 6, 8, 3\)",
+        ),
+        (
+            {"data": {"images": np.zeros((4, 8, 8))}},
+            ValueError,
+            r"single examples.*shape \(8, 8\)",
+        ),
+    ],
+)
+def test_bad_arguments(arguments, error, message):
+    with pytest.raises(error, match=message):
+        make(**arguments)
