@@ -1,0 +1,25 @@
+"""Evaluation of a frozen backbone: neighbours, linear layer, segmentation."""
+
+from keras_vicregl.evaluation._features import (
+    extract_features,
+    normalize_images,
+)
+from keras_vicregl.evaluation.confusion import (
+    class_iou,
+    confusion_matrix,
+    mean_iou,
+)
+from keras_vicregl.evaluation.knn import evaluate_knn
+from keras_vicregl.evaluation.linear import evaluate_linear
+from keras_vicregl.evaluation.segmentation import evaluate_segmentation
+
+__all__ = [
+    "class_iou",
+    "confusion_matrix",
+    "evaluate_knn",
+    "evaluate_linear",
+    "evaluate_segmentation",
+    "extract_features",
+    "mean_iou",
+    "normalize_images",
+]

@@ -1,0 +1,21 @@
+"""Accuracy of scores."""
+
+import numpy as np
+
+
+def top_k_accuracy(scores: np.ndarray, labels: np.ndarray, k: int) -> float:
+    """Fraction of examples whose class is among the k with the best scores.
+
+    Args:
+        scores: (N, classes). Equal scores rank in the order of the classes;
+            a score of -inf is never among the best.
+        labels: (N,) integers.
+        k: Number of classes that may be right.
+
+    Returns:
+        A fraction in [0, 1].
+    """
+    own = scores[np.arange(len(labels)), labels][:, None]
+    earlier = np.arange(scores.shape[1]) < labels[:, None]
+    rank = np.sum((scores > own) | ((scores == own) & earlier), axis=1)
+    return float(np.mean((rank < k) & np.isfinite(own[:, 0])))

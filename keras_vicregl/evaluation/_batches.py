@@ -1,0 +1,92 @@
+"""Batches of a data set, whatever form it comes in."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+Data = Mapping[str, Any] | Iterable[Any]
+
+
+def batches(data: Data, batch_size: int) -> Iterator[dict[str, np.ndarray]]:
+    """Dictionaries of arrays with `"images"`, none empty.
+
+    Args:
+        data: A dictionary of arrays or an iterable over such dictionaries.
+        batch_size: Of the batches a dictionary of arrays is cut into.
+
+    Yields:
+        Dictionaries whose arrays have one length.
+
+    Raises:
+        ValueError: If `data` is neither, or has no images or arrays of
+            different lengths.
+    """
+    if isinstance(data, Mapping):
+        arrays = _as_arrays(data)
+        for start in range(0, len(arrays["images"]), batch_size):
+            yield {
+                key: value[start : start + batch_size]
+                for key, value in arrays.items()
+            }
+    elif isinstance(data, Iterable) and not isinstance(data, np.ndarray):
+        for batch in data:
+            arrays = _as_arrays(batch)
+            if len(arrays["images"]):
+                yield arrays
+    else:
+        raise ValueError(
+            "data must be a dictionary of arrays with 'images', or an "
+            "iterable over batches of that kind. Received: "
+            f"{type(data).__name__}"
+        )
+
+
+def select(data: Data, target: str, name: str) -> Data:
+    """Images and targets only, and as dictionaries where they were pairs."""
+    if isinstance(data, Mapping):
+        check_key(data, target, name)
+        return {key: data[key] for key in ("images", target) if key in data}
+    if isinstance(data, np.ndarray) or not isinstance(data, Iterable):
+        return data
+    return (
+        {"images": batch[0], target: batch[1]}
+        if isinstance(batch, tuple | list) and len(batch) == 2
+        else select(batch, target, f"Every batch of {name}")
+        for batch in data
+    )
+
+
+def check_key(data: Mapping[str, Any], target: str, name: str) -> None:
+    """Raises a ValueError unless the data called `name` have targets."""
+    if target not in data:
+        raise ValueError(
+            f"{name} must have {target!r}. Received the keys {sorted(data)}"
+        )
+
+
+def _as_arrays(batch: Any) -> dict[str, np.ndarray]:
+    if not isinstance(batch, Mapping) or "images" not in batch:
+        received = (
+            f"a dictionary with the keys {sorted(batch)}"
+            if isinstance(batch, Mapping)
+            else type(batch).__name__
+        )
+        raise ValueError(
+            "Images to evaluate on must come as a dictionary with 'images'. "
+            f"Received: {received}"
+        )
+    arrays = {key: np.asarray(value) for key, value in batch.items()}
+    images = arrays["images"]
+    if images.ndim != 4:
+        raise ValueError(
+            "images must come in batches of shape (N, H, W, channels). "
+            f"Received: shape {images.shape}"
+        )
+    for key, value in arrays.items():
+        if value.shape[:1] != images.shape[:1]:
+            raise ValueError(
+                f"images and {key} differ in length: {len(images)} and "
+                f"{value.shape[0] if value.ndim else 'a scalar'}."
+            )
+    return arrays
