@@ -173,8 +173,8 @@ def _seeded_epochs(
         return next_epoch.assign_add(1) - 1
 
     def one_epoch(number: tf.Tensor) -> tf.data.Dataset:
-        # The order must not depend on `tf.random.set_seed`, whose 0 is also more
-        # than `shuffle` can compare with a tensor: this graph has its own.
+        # The order must not depend on `tf.random.set_seed` (whose 0, besides,
+        # `shuffle` cannot compare with a tensor): this graph has its own.
         tf.compat.v1.set_random_seed(1)
         order_seed, view_seed = tf.unstack(
             tf.random.stateless_uniform(

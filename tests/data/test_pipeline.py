@@ -300,3 +300,11 @@ def test_a_resumed_fit_goes_on_as_the_uninterrupted_one():
 def test_bad_arguments(arguments, error, message):
     with pytest.raises(error, match=message):
         make(**arguments)
+
+
+@pytest.mark.parametrize("global_seed", [0, 5])
+def test_the_global_seed_changes_neither_order_nor_views(global_seed):
+    expected = epoch_of(make())
+    tf.random.set_seed(global_seed)
+    for actual, wanted in zip(epoch_of(make()), expected, strict=True):
+        np.testing.assert_array_equal(actual, wanted)
