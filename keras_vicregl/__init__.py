@@ -1,0 +1,16 @@
+"""VICRegL self-supervised pretraining for Keras 3."""
+
+from keras_vicregl import evaluation, losses, models, views
+from keras_vicregl._version import __version__
+from keras_vicregl.models import VICRegL
+from keras_vicregl.models.backbones import backbone
+
+__all__ = [
+    "VICRegL",
+    "__version__",
+    "backbone",
+    "evaluation",
+    "losses",
+    "models",
+    "views",
+]

@@ -1,0 +1,102 @@
+"""What stands between a batch of views and the networks."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+MISSING_GEOMETRY = (
+    "'view_to_source' is missing from the batch: with alpha < 1 the location "
+    "criterion needs one affine map (B, 2, 3) a view. Use "
+    "keras_vicregl.views.MultiView, or local_criteria=('feature',)."
+)
+
+
+def checked_batch(inputs: Any) -> tuple[Sequence[Any], Sequence[Any] | None]:
+    """Views and their affine maps (or `None`) from a batch, or an error."""
+    if not isinstance(inputs, dict) or "views" not in inputs:
+        raise ValueError(
+            "A batch must be a dictionary with a tuple of images under "
+            "'views', as keras_vicregl.views.MultiView makes it; received "
+            f"{_describe(inputs)}."
+        )
+    views = inputs["views"]
+    if not isinstance(views, (list, tuple)) or len(views) < 2:
+        raise ValueError(
+            "'views' must be a tuple of at least 2 batches of images; "
+            f"received {_describe(views)}."
+        )
+    for view, images in enumerate(views):
+        if len(images.shape) != 4:
+            raise ValueError(
+                f"'views'[{view}] must be a batch of images (B, H, W, 3); "
+                f"received shape {tuple(images.shape)}."
+            )
+    to_source = inputs.get("view_to_source")
+    if to_source is not None and len(to_source) != len(views):
+        raise ValueError(
+            "'view_to_source' must hold one map a view: received "
+            f"{len(to_source)} for {len(views)} views."
+        )
+    return views, to_source
+
+
+def apply(
+    function: Callable[[Any], Any], tensors: Sequence[Any], stack: bool
+) -> tuple[Any, ...]:
+    """Maps a function over batches, those of one shape in a single call."""
+    by_shape = {}
+    for index, tensor in enumerate(tensors):
+        shape = tuple(tensor.shape[1:])
+        alone = not stack or None in shape
+        by_shape.setdefault(index if alone else shape, []).append(index)
+    results = [None] * len(tensors)
+    for indices in by_shape.values():
+        batches = [tensors[index] for index in indices]
+        if len(batches) == 1:
+            results[indices[0]] = function(batches[0])
+            continue
+        together = function(ops.concatenate(batches, axis=0))
+        start = 0
+        for index, batch in zip(indices, batches, strict=True):
+            stop = start + ops.shape(batch)[0]
+            results[index] = together[start:stop]
+            start = stop
+    return tuple(results)
+
+
+def feature_channels(backbone: keras.Model) -> int:
+    """Channels of the backbone's feature map, or an error."""
+    if not isinstance(backbone, keras.layers.Layer):
+        raise ValueError(
+            f"`backbone` must be a keras.Model; received {_describe(backbone)}."
+        )
+    try:
+        shape = backbone.output_shape
+    except (AttributeError, ValueError):
+        shape = backbone.compute_output_shape((None, 64, 64, 3))
+    if isinstance(shape, tuple) and len(shape) == 4 and shape[-1]:
+        return shape[-1]
+    raise ValueError(
+        "`backbone` must yield one 4-D feature map (B, h, w, F), channels "
+        f"last; the output of {backbone.name!r} has shape {shape}. Leave out "
+        "pooling and classification layers (`include_top=False`)."
+    )
+
+
+def has_batch_normalization(model: keras.Model) -> bool:
+    return any(
+        isinstance(layer, keras.layers.BatchNormalization)
+        for layer in model._flatten_layers()
+    )
+
+
+def _describe(value: Any) -> str:
+    if isinstance(value, dict):
+        return f"a dictionary with keys {sorted(value)}"
+    if isinstance(value, (list, tuple)):
+        return f"a {type(value).__name__} of {len(value)}"
+    if hasattr(value, "shape"):
+        return f"a tensor of shape {tuple(value.shape)}"
+    return type(value).__name__

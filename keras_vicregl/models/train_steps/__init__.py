@@ -1,0 +1,1 @@
+"""One train and test step a backend."""

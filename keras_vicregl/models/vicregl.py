@@ -1,0 +1,417 @@
+"""The VICRegL model."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_vicregl.losses import vicregl_loss
+from keras_vicregl.losses._arguments import LocalOptions, check_alpha
+from keras_vicregl.losses.statistics import float32
+from keras_vicregl.models._plumbing import (
+    MISSING_GEOMETRY,
+    apply,
+    checked_batch,
+    feature_channels,
+    has_batch_normalization,
+)
+from keras_vicregl.models.guards import StopOnNonFinite
+from keras_vicregl.models.heads import check_units, expander
+from keras_vicregl.models.monitors import collapse_monitors
+from keras_vicregl.models.train_step import TrainStep
+from keras_vicregl.views.geometry import positions
+
+GLOBAL_TERMS = ("inv", "var", "cov")
+LOCAL_TERMS = ("local_inv", "local_var", "local_cov")
+
+
+@keras.saving.register_keras_serializable(package="keras_vicregl")
+class VICRegL(TrainStep, keras.Model):
+    """Pretrains a backbone without labels, globally and locally.
+
+    Implements "VICRegL: Self-Supervised Learning of Local Visual Features"
+    (Bardes, Ponce, LeCun, 2022). After `fit`, `model.backbone` is the result.
+
+    A batch is a dictionary, as `keras_vicregl.views.MultiView` makes it:
+
+    - `"views"`: tuple of V float tensors `(B, H_v, W_v, 3)`; the first two are
+      the large views.
+    - `"view_to_source"`: tuple of V float tensors `(B, 2, 3)`, affine maps from
+      a view's normalised coordinates (u to the right, v down, both in [0, 1])
+      to pixels (x, y) of the source image. Needed by the location criterion.
+    - `"source_size"`: `(B, 2)` height and width of the source images in pixels;
+      only needed with `max_distance_unit="diagonal"`.
+
+    `fit` takes such dictionaries, alone or with integer labels `(B,)`. It logs
+    the six terms of the objective with their coefficients, but not `alpha`,
+    and the collapse monitors of view 0: `repr_std` and `emb_std`, the mean
+    standard deviation of l2-normalised pooled features and embeddings, and
+    `repr_corr` and `emb_corr`, the mean correlation between their channels.
+
+    Args:
+        backbone: a `keras.Model` from images to one feature map `(B, h, w, F)`.
+        alpha: weight of the global criterion, in [0, 1]. With 1, plain VICReg,
+            no local branch is built; with 0, no global one.
+        expander_units: layer widths of the expander of pooled features.
+        local_expander_units: those of the expander of every position.
+        normalization: `"batch"` or `"layer"`, in the expanders. By default
+            "batch" where the backbone has batch normalisation.
+        num_matches: location-based matches kept; see `local_criterion`.
+        match_counts: `"by_pair"` (authors' release) or `"by_view"` (paper).
+        feature_matches: feature-based matches kept; `None` keeps all.
+        local_criteria: which of `"location"` and `"feature"`.
+        max_distance: drops location-based pairs farther apart than this.
+        max_distance_unit: `"pixels"` of the source image, or `"diagonal"`: a
+            fraction of its diagonal.
+        regularize: `"matches"` (paper) or `"maps"`; see `local_criterion`.
+        invariance_coefficient: weight of both invariance terms.
+        variance_coefficient: weight of both variance terms.
+        covariance_coefficient: weight of both covariance terms.
+        num_classes: adds a linear classifier of the pooled features of view 0,
+            trained online on the labels without touching any other weight.
+        stack_views: views of one size go through the network in one call.
+            `None`: where there is no batch normalisation, which would mix the
+            statistics of views; `True`: everywhere; `False`: nowhere.
+        **kwargs: `name` and `dtype` of `keras.Model`.
+
+    Raises:
+        ValueError: on arguments that do not fit, or a backbone without a 4-D
+            feature map.
+
+    Example:
+
+    >>> import numpy as np
+    >>> backbone = keras.Sequential(
+    ...     [keras.Input((None, None, 3)), keras.layers.Conv2D(8, 4, 4)]
+    ... )
+    >>> model = VICRegL(
+    ...     backbone, expander_units=(16,), local_expander_units=(8,)
+    ... )
+    >>> image = np.zeros((2, 16, 16, 3), "float32")
+    >>> to_source = np.tile(np.array([[16.0, 0, 0], [0, 16, 0]]), (2, 1, 1))
+    >>> outputs = model(
+    ...     {"views": (image,) * 2, "view_to_source": (to_source,) * 2}
+    ... )
+    >>> tuple(outputs["local_embeddings"][0].shape)
+    (2, 16, 8)
+    """
+
+    def __init__(
+        self,
+        backbone: keras.Model,
+        *,
+        alpha: float = 0.75,
+        expander_units: Sequence[int] = (8192, 8192, 8192),
+        local_expander_units: Sequence[int] = (512, 512, 512),
+        normalization: str | None = None,
+        num_matches: Any = (20, 4),
+        match_counts: str = "by_pair",
+        feature_matches: Any = None,
+        local_criteria: Sequence[str] = ("location", "feature"),
+        max_distance: float | None = None,
+        max_distance_unit: str = "pixels",
+        regularize: str = "matches",
+        invariance_coefficient: float = 25.0,
+        variance_coefficient: float = 25.0,
+        covariance_coefficient: float = 1.0,
+        num_classes: int | None = None,
+        stack_views: bool | None = None,
+        **kwargs: Any,
+    ) -> None:
+        # Coordinates must keep float32 under mixed precision; the networks
+        # cast the images themselves.
+        super().__init__(autocast=False, **kwargs)
+        check_alpha(alpha)
+        self.alpha = float(alpha)
+        self._local_options = LocalOptions(
+            num_matches=num_matches,
+            match_counts=match_counts,
+            feature_matches=feature_matches,
+            local_criteria=local_criteria,
+            max_distance=max_distance,
+            regularize=regularize,
+        )
+        if max_distance_unit not in ("pixels", "diagonal"):
+            raise ValueError(
+                "`max_distance_unit` knows 'pixels' and 'diagonal'; received "
+                f"{max_distance_unit!r}."
+            )
+        self.max_distance_unit = max_distance_unit
+        self._coefficients = {
+            "invariance_coefficient": float(invariance_coefficient),
+            "variance_coefficient": float(variance_coefficient),
+            "covariance_coefficient": float(covariance_coefficient),
+        }
+        self.expander_units = check_units("expander_units", expander_units)
+        self.local_expander_units = check_units(
+            "local_expander_units", local_expander_units
+        )
+        self.num_classes = num_classes
+        self.stack_views = stack_views
+        self._has_local = alpha < 1 and bool(self._local_options.local_criteria)
+        self._has_global = alpha > 0
+        if not (self._has_global or self._has_local):
+            raise ValueError(
+                "`alpha=0` leaves the local criterion alone, but "
+                "`local_criteria` is empty: there is nothing to train."
+            )
+
+        channels = feature_channels(backbone)
+        batch_norm = has_batch_normalization(backbone)
+        self.normalization = normalization or (
+            "batch" if batch_norm else "layer"
+        )
+        self._stack_backbone = not batch_norm
+        self._stack_heads = self.normalization == "layer"
+        if stack_views is not None:
+            self._stack_backbone = self._stack_heads = stack_views
+
+        self.backbone = backbone
+        self.expander = self.local_expander = self.classifier = None
+        if self._has_global:
+            self.expander = expander(
+                channels,
+                self.expander_units,
+                self.normalization,
+                name="expander",
+                dtype=self.dtype_policy,
+            )
+        if self._has_local:
+            self.local_expander = expander(
+                channels,
+                self.local_expander_units,
+                self.normalization,
+                name="local_expander",
+                dtype=self.dtype_policy,
+            )
+        if num_classes is not None:
+            self.classifier = keras.layers.Dense(
+                num_classes, name="classifier", dtype="float32"
+            )
+            self.classifier.build((None, channels))
+        self._build_trackers()
+        self.built = True
+
+    def _build_trackers(self) -> None:
+        names = []
+        if self._has_global:
+            names += GLOBAL_TERMS
+        if self._has_local:
+            names += LOCAL_TERMS
+        names += ["repr_std", "repr_corr"]
+        if self._has_global:
+            names += ["emb_std", "emb_corr"]
+        if self.classifier is not None:
+            names.append("classifier_loss")
+        self._trackers = {name: keras.metrics.Mean(name) for name in names}
+        if self.classifier is not None:
+            accuracy = keras.metrics.SparseCategoricalAccuracy("top1")
+            top5 = keras.metrics.SparseTopKCategoricalAccuracy(
+                min(5, self.num_classes), name="top5"
+            )
+            self._accuracies = [accuracy, top5]
+
+    def call(self, inputs: Any, training: bool | None = None) -> dict[str, Any]:
+        """Runs every view through the networks.
+
+        Args:
+            inputs: a batch, see the class.
+            training: whether batch normalisation and dropout are in training
+                mode.
+
+        Returns:
+            A dictionary of tuples, one tensor a view: `"representations"`
+            `(B, F)`, float32; `"embeddings"` `(B, D)` unless `alpha` is 0;
+            `"local_embeddings"` `(B, h * w, C)` and `"positions"` `(B, h * w,
+            2)`, the latter in source pixels, unless `alpha` is 1. And
+            `"logits"` `(B, num_classes)` of view 0 where there is a classifier.
+
+        Raises:
+            ValueError: if the batch is not such a dictionary.
+        """
+        views, to_source = checked_batch(inputs)
+        if to_source is None and self._needs_positions():
+            raise ValueError(MISSING_GEOMETRY)
+        maps = apply(
+            lambda images: self.backbone(images, training=training),
+            views,
+            self._stack_backbone,
+        )
+        pooled = [ops.mean(float32(m), axis=(1, 2)) for m in maps]
+        outputs = {"representations": tuple(pooled)}
+        if self._has_global:
+            outputs["embeddings"] = apply(
+                lambda x: self.expander(x, training=training),
+                pooled,
+                self._stack_heads,
+            )
+        if self._has_local:
+            # One long batch of positions; the expander knows no images.
+            rows = [ops.reshape(m, (-1, m.shape[-1])) for m in maps]
+            rows = apply(
+                lambda x: self.local_expander(x, training=training),
+                rows,
+                self._stack_heads,
+            )
+            outputs["local_embeddings"] = tuple(
+                ops.reshape(row, (-1, m.shape[1] * m.shape[2], row.shape[-1]))
+                for row, m in zip(rows, maps, strict=True)
+            )
+            if to_source is not None:
+                outputs["positions"] = tuple(
+                    positions(matrix, *m.shape[1:3])
+                    for matrix, m in zip(to_source, maps, strict=True)
+                )
+        if self.classifier is not None:
+            outputs["logits"] = self.classifier(ops.stop_gradient(pooled[0]))
+        return outputs
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Any:
+        """The objective of a batch; keeps its terms for the logs.
+
+        Args:
+            x: the batch, see the class.
+            y: integer labels `(B,)`, needed with `num_classes`.
+            y_pred: what `call` gave for it.
+            sample_weight: not supported.
+            training: not used.
+
+        Returns:
+            A float32 scalar.
+
+        Raises:
+            ValueError: with sample weights, or without labels for the
+                classifier.
+        """
+        if sample_weight is not None:
+            raise ValueError(
+                "`sample_weight` is not supported: the objective is made of "
+                "statistics of a batch, not of a loss a sample."
+            )
+        terms = vicregl_loss(
+            y_pred.get("embeddings"),
+            y_pred.get("local_embeddings"),
+            y_pred.get("positions"),
+            # Without local criteria there is no local branch to look at.
+            alpha=self.alpha if self._has_local else 1.0,
+            **self._coefficients,
+            **self._options_for(x),
+        )
+        loss = terms.pop("loss")
+        if not self._has_local:
+            loss = self.alpha * loss
+        representation = y_pred["representations"][0]
+        terms["repr_std"], terms["repr_corr"] = collapse_monitors(
+            ops.stop_gradient(representation)
+        )
+        if self._has_global:
+            terms["emb_std"], terms["emb_corr"] = collapse_monitors(
+                ops.stop_gradient(y_pred["embeddings"][0])
+            )
+        if self.classifier is not None:
+            terms["classifier_loss"] = self._classify(y, y_pred["logits"])
+            loss = loss + terms["classifier_loss"]
+        size = ops.shape(representation)[0]
+        for name, value in terms.items():
+            self._trackers[name].update_state(value, sample_weight=size)
+        return loss + sum(self.losses)
+
+    def fit(
+        self, x: Any = None, *args: Any, callbacks: Any = None, **kwargs: Any
+    ) -> Any:
+        """`keras.Model.fit`, stopped by an error when the loss is not finite.
+
+        Args:
+            x: batches, see the class: a `tf.data.Dataset`, a `PyDataset`, a
+                PyTorch `DataLoader`, or one dictionary of all examples.
+            *args: as in `keras.Model.fit`.
+            callbacks: as in `keras.Model.fit`; `models.StopOnNonFinite` is
+                added, except to a ready-made `CallbackList`.
+            **kwargs: as in `keras.Model.fit`.
+
+        Returns:
+            A `History`.
+
+        Raises:
+            FloatingPointError: when the loss or a term is not finite.
+        """
+        if not isinstance(x, dict):
+            # Keras warns of its own default where the data set has the order.
+            kwargs.setdefault("shuffle", False)
+        if not isinstance(callbacks, keras.callbacks.CallbackList):
+            if isinstance(callbacks, keras.callbacks.Callback):
+                callbacks = [callbacks]
+            callbacks = [StopOnNonFinite(), *(callbacks or [])]
+        return super().fit(x, *args, callbacks=callbacks, **kwargs)
+
+    def get_config(self) -> dict[str, Any]:
+        """Everything `__init__` takes, JSON-serialisable."""
+        options = self._local_options
+        return {
+            **super().get_config(),
+            "backbone": keras.saving.serialize_keras_object(self.backbone),
+            "alpha": self.alpha,
+            "expander_units": list(self.expander_units),
+            "local_expander_units": list(self.local_expander_units),
+            "normalization": self.normalization,
+            "num_matches": list(options.num_matches),
+            "match_counts": options.match_counts,
+            "feature_matches": list(options.feature_matches),
+            "local_criteria": list(options.local_criteria),
+            "max_distance": options.max_distance,
+            "max_distance_unit": self.max_distance_unit,
+            "regularize": options.regularize,
+            **self._coefficients,
+            "num_classes": self.num_classes,
+            "stack_views": self.stack_views,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "VICRegL":
+        """The inverse of `get_config`."""
+        config = dict(config)
+        backbone = config.pop("backbone")
+        if isinstance(backbone, dict):
+            backbone = keras.saving.deserialize_keras_object(backbone)
+        return cls(backbone, **config)
+
+    def _needs_positions(self) -> bool:
+        by_location = "location" in self._local_options.local_criteria
+        return self._has_local and by_location
+
+    def _options_for(self, x: Any) -> dict[str, Any]:
+        """The local options, with `max_distance` in pixels."""
+        options = dict(vars(self._local_options))
+        limit = options["max_distance"]
+        if limit is not None and self.max_distance_unit == "diagonal":
+            if "source_size" not in x:
+                raise ValueError(
+                    "'source_size' is missing from the batch: "
+                    "`max_distance_unit='diagonal'` needs the height and width "
+                    "(B, 2) of the source images."
+                )
+            diagonal = ops.norm(float32(x["source_size"]), axis=-1)
+            options["max_distance"] = limit * diagonal
+        return options
+
+    def _classify(self, y: Any, logits: Any) -> Any:
+        if y is None:
+            raise ValueError(
+                f"`num_classes={self.num_classes}` asks for an online "
+                "classifier, but the data has no labels: yield (batch, labels)."
+            )
+        for accuracy in self._accuracies:
+            accuracy.update_state(y, logits)
+        return ops.mean(
+            keras.losses.sparse_categorical_crossentropy(
+                y, logits, from_logits=True
+            )
+        )

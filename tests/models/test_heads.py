@@ -1,0 +1,65 @@
+import keras
+import numpy as np
+import pytest
+
+from keras_vicregl.models import expander
+
+
+@pytest.mark.parametrize("normalization", ["batch", "layer"])
+def test_equals_the_perceptron_written_out(normalization):
+    rng = np.random.default_rng(0)
+    head = expander(6, (8, 5), normalization)
+    for variable in head.variables:
+        variable.assign(rng.uniform(0.5, 1.5, tuple(variable.shape)))
+    x = rng.normal(size=(7, 6)).astype("float32")
+    actual = keras.ops.convert_to_numpy(head(x, training=True))
+
+    kernel, bias, gamma, beta = (
+        keras.ops.convert_to_numpy(v).astype("float64")
+        for v in head.trainable_variables[:4]
+    )
+    hidden = x @ kernel + bias
+    axis = 0 if normalization == "batch" else 1
+    hidden = hidden - hidden.mean(axis=axis, keepdims=True)
+    # PyTorch's epsilon, which is not Keras' default of 1e-3.
+    hidden = hidden / np.sqrt(np.mean(hidden**2, axis, keepdims=True) + 1e-5)
+    hidden = np.maximum(hidden * gamma + beta, 0)
+    last = keras.ops.convert_to_numpy(head.trainable_variables[4])
+    # float32 sums of six to eight terms.
+    np.testing.assert_allclose(actual, hidden @ last, rtol=1e-5, atol=1e-5)
+
+
+def test_the_last_layer_is_linear_and_has_no_bias():
+    head = expander(6, (8, 8, 5), "batch")
+    kinds = [type(layer).__name__ for layer in head.layers]
+    block = ["Dense", "BatchNormalization", "ReLU"]
+    assert kinds == [*block, *block, "Dense"]
+    assert [layer.use_bias for layer in head.layers[::3]] == [True, True, False]
+    assert head.layers[1].momentum == 0.9
+
+
+def test_starts_uniform_within_one_over_the_root_of_the_fan_in():
+    keras.utils.set_random_seed(0)
+    head = expander(64, (256, 32), "layer")
+    for values, fan_in in (
+        (head.layers[0].kernel, 64),
+        (head.layers[0].bias, 64),
+        (head.layers[-1].kernel, 256),
+    ):
+        values = keras.ops.convert_to_numpy(values)
+        limit = fan_in**-0.5
+        assert np.abs(values).max() <= limit
+        # The standard deviation of a uniform distribution; 256 and more draws
+        # leave it an error of about 3 %.
+        np.testing.assert_allclose(values.std(), limit / 3**0.5, rtol=0.12)
+
+
+@pytest.mark.parametrize("units", [(), (8, 0), (8, -1), (2.5,)])
+def test_units_that_are_not_widths_are_refused(units):
+    with pytest.raises(ValueError, match="units"):
+        expander(4, units)
+
+
+def test_an_unknown_normalization_is_refused():
+    with pytest.raises(ValueError, match=r"normalization.*'group'"):
+        expander(4, (8, 8), "group")

@@ -1,0 +1,57 @@
+"""The package as a whole."""
+
+import os
+import subprocess
+import sys
+
+import keras
+import pytest
+
+WITHOUT_TENSORFLOW = """
+import sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("tensorflow", "keras_cv", "matplotlib"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Absent())
+
+import keras
+import numpy as np
+import keras_vicregl
+
+rng = np.random.default_rng(0)
+inputs = keras.Input((16, 16, 3))
+backbone = keras.Model(inputs, keras.layers.Conv2D(8, 4, 4)(inputs))
+model = keras_vicregl.VICRegL(
+    backbone, expander_units=(8,), local_expander_units=(8,)
+)
+model.compile(keras.optimizers.AdamW(1e-3))
+views = tuple(rng.normal(size=(8, 16, 16, 3)).astype("f4") for _ in range(2))
+maps = (np.tile(np.float32([[16, 0, 0], [0, 16, 0]]), (8, 1, 1)),) * 2
+model.fit({"views": views, "view_to_source": maps}, verbose=0)
+data = {"images": views[0], "labels": np.arange(8) % 2}
+keras_vicregl.evaluation.evaluate_knn(
+    model.backbone, data, data, k=1, preprocess=None
+)
+assert not {"tensorflow", "keras_cv"} & set(sys.modules)
+"""
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() == "tensorflow", reason="TensorFlow is needed there"
+)
+def test_trains_and_evaluates_where_tensorflow_is_not_installed():
+    subprocess.run([sys.executable, "-c", WITHOUT_TENSORFLOW], check=True)
+
+
+def test_an_unknown_backend_is_refused():
+    result = subprocess.run(
+        [sys.executable, "-c", "import keras_vicregl"],
+        env={**os.environ, "KERAS_BACKEND": "numpy"},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode
+    assert "KERAS_BACKEND is 'numpy'" in result.stderr
