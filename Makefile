@@ -10,6 +10,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
 BACKENDS ?= tensorflow jax torch
+WORKERS ?= 2
 export KERAS_BACKEND ?= tensorflow
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
@@ -23,7 +24,7 @@ demo: $(VENV)/.demo-$(KERAS_BACKEND)
 test: $(BACKENDS:%=test-%)
 
 $(BACKENDS:%=test-%): test-%: $(VENV)/.test
-	KERAS_BACKEND=$* OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(ARGS)
+	KERAS_BACKEND=$* OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
 
 check: $(VENV)/.check
 	$(BIN)/ruff check .

@@ -116,6 +116,12 @@ def check_local_inputs(
             "`local_embeddings` must hold one tensor (B, S_v, C) a view, B and "
             f"C the same in all; received shapes {shapes}."
         )
+    limit_shape = tuple(getattr(options.max_distance, "shape", ()))
+    if limit_shape and not _compatible(limit_shape, shapes[0][:1]):
+        raise ValueError(
+            "`max_distance` must be a number or hold one number an image, "
+            f"shape (B,) = {shapes[0][:1]}; received shape {limit_shape}."
+        )
     if positions is None:
         if "location" in options.local_criteria:
             raise ValueError(

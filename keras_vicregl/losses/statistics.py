@@ -112,12 +112,13 @@ def variance_covariance(
         ValueError: if the batch is known to hold fewer than two samples.
     """
     x = float32(x)
+    size = ops.cast(_batch_size(x), "float32")
     batch, channels = x.shape[-2:]
     # A batch size unknown while tracing is taken to be the smaller of the two.
     by_samples = batch is None or batch < channels
     if mask is None:
         valid = 1.0
-        freedom = ops.cast(_batch_size(x), "float32") - 1.0
+        freedom = size - 1.0
     else:
         mask = float32(mask)
         count = ops.sum(mask, axis=-1)
