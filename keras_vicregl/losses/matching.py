@@ -42,10 +42,6 @@ def feature_distances(a: Any, b: Any) -> Any:
     """
     a = ops.stop_gradient(float32(a))
     b = ops.stop_gradient(float32(b))
-    # What all embeddings share cancels in the distances, but not before it has
-    # cost digits: it is taken out first.
-    shared = ops.mean(b, axis=-2, keepdims=True)
-    a, b = a - shared, b - shared
     products = ops.matmul(a, ops.swapaxes(b, -1, -2))
     a_squared = ops.sum(ops.square(a), axis=-1)[..., :, None]
     b_squared = ops.sum(ops.square(b), axis=-1)[..., None, :]

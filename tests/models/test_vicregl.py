@@ -26,12 +26,6 @@ def logs(model, x, y=None):
     return model.evaluate(x, y, batch_size=64, verbose=0, return_dict=True)
 
 
-def assert_same_weights(model, other):
-    pairs = zip(small.weights(model), small.weights(other), strict=True)
-    for ours, theirs in pairs:
-        np.testing.assert_array_equal(ours, theirs)
-
-
 class TestCall:
     def test_positions_come_from_the_maps_and_their_real_size(self):
         x, _ = small.batch(sizes=((32, 32), (32, 40), (16, 24)))
@@ -162,7 +156,7 @@ class TestLoss:
         )
         for name, value in expected.items():
             # Compiled, under JAX, against eager.
-            np.testing.assert_allclose(actual[name], float(value), rtol=2e-5)
+            np.testing.assert_allclose(actual[name], numpy(value), rtol=2e-5)
 
     def test_without_local_criteria_it_is_alpha_times_vicreg(self):
         x, _ = small.batch()
@@ -294,7 +288,9 @@ class TestSaving:
     def test_training_goes_on_from_a_keras_file(self, tmp_path):
         x, y = small.batch()
         model = build(num_classes=5)
-        model.compile(keras.optimizers.AdamW(1e-2))
+        # Not Adam, which makes steps of gradients that are rounding alone:
+        # those of biases before batch normalisation.
+        model.compile(keras.optimizers.SGD(1e-2, momentum=0.9))
         model.fit(x, y, batch_size=8, epochs=2, verbose=0)
         model.save(tmp_path / "model.keras")
         again = keras.saving.load_model(tmp_path / "model.keras")
@@ -307,7 +303,8 @@ class TestSaving:
         for a, b in zip(
             small.weights(model), small.weights(again), strict=True
         ):
-            np.testing.assert_array_equal(a, b)
+            # PyTorch rounds by where in memory it finds the weights.
+            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
 
 
 class TestThreeSteps:
