@@ -20,9 +20,11 @@ class ResidualGraph:
 
     Args:
         dtype: Dtype or dtype policy of the layers.
+        zero_init_residual: Whether the last norm of a block starts at zero.
     """
 
-    def __init__(self, dtype: Any) -> None:
+    def __init__(self, dtype: Any, zero_init_residual: bool = True) -> None:
+        self._last_gamma = "zeros" if zero_init_residual else "ones"
         self._common = {"dtype": dtype}
         # Explicit, for the global default may be channels first.
         self._spatial = {"dtype": dtype, "data_format": "channels_last"}
@@ -101,7 +103,7 @@ class ResidualGraph:
         x = self._conv(x, width, 3, f"{name}.conv1", stride, first)
         x = self._relu(self._norm(x, f"{name}.bn1"), f"{name}.relu1")
         x = self._conv(x, width, 3, f"{name}.conv2", dilation=rest)
-        return self._norm(x, f"{name}.bn2", gamma="zeros")
+        return self._norm(x, f"{name}.bn2", gamma=self._last_gamma)
 
     def _bottleneck(
         self, x: Any, width: int, name: str, stride: int, first: int, rest: int
@@ -112,7 +114,7 @@ class ResidualGraph:
         x = self._conv(x, width, 3, f"{name}.conv2", stride, first)
         x = self._relu(self._norm(x, f"{name}.bn2"), f"{name}.relu2")
         x = self._conv(x, width * EXPANSION["bottleneck"], 1, f"{name}.conv3")
-        return self._norm(x, f"{name}.bn3", gamma="zeros")
+        return self._norm(x, f"{name}.bn3", gamma=self._last_gamma)
 
     def _conv(
         self,

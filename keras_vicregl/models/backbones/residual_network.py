@@ -33,9 +33,8 @@ class ResNet(PyramidBackbone):
 
     He et al., "Deep Residual Learning for Image Recognition", in the variant
     with the stride in the 3x3 convolution. Padding is explicit and symmetric
-    as in PyTorch (Keras' `"same"` pads strided convolutions unevenly), no
-    convolution has a bias, and the last norm of every block starts at zero,
-    so that blocks start as identities.
+    as in PyTorch (Keras' `"same"` pads strided convolutions unevenly), and no
+    convolution has a bias.
 
     Args:
         block_counts: Blocks of each stage.
@@ -51,6 +50,8 @@ class ResNet(PyramidBackbone):
         output_stride: Input pixels per position of the last feature map.
             Strides beyond it are replaced by dilation, with the same weights.
             `None` replaces nothing.
+        zero_init_residual: Whether the last norm of every block starts at
+            zero, so that blocks start as identities.
         input_shape: `(height, width, channels)`, height and width `None` for
             any size.
         dtype: Dtype or dtype policy of the layers.
@@ -81,6 +82,7 @@ class ResNet(PyramidBackbone):
         stem_strides: int = 1,
         stem_width: int | None = None,
         output_stride: int | None = None,
+        zero_init_residual: bool = True,
         input_shape: Sequence[int | None] = (None, None, 3),
         dtype: Any = None,
         name: str = "resnet",
@@ -97,7 +99,7 @@ class ResNet(PyramidBackbone):
             stem_stride, strides, output_stride
         )
 
-        graph = ResidualGraph(dtype)
+        graph = ResidualGraph(dtype, zero_init_residual)
         inputs = keras.Input(shape=tuple(input_shape), name=f"{name}_images")
         x = graph.stem(inputs, stem, stem_strides, stem_width or widths[0])
         pyramid_outputs, pyramid_strides = {}, {}
@@ -133,6 +135,7 @@ class ResNet(PyramidBackbone):
         self.stem_strides = stem_strides
         self.stem_width = stem_width
         self.output_stride = output_stride
+        self.zero_init_residual = zero_init_residual
 
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments of the constructor."""
@@ -145,6 +148,7 @@ class ResNet(PyramidBackbone):
             "stem_strides": self.stem_strides,
             "stem_width": self.stem_width,
             "output_stride": self.output_stride,
+            "zero_init_residual": self.zero_init_residual,
             **super().get_config(),
         }
 

@@ -196,6 +196,15 @@ def test_blocks_start_as_identities():
                 assert np.all(gamma == expected), layer.name
 
 
+def test_blocks_of_the_small_resnet_start_at_work():
+    with seeded_weights.no_random_weights():
+        model = backbones.SmallResNet(widths=(4, 4, 4, 4))
+    norms = [v for v in model.trainable_variables if v.name == "gamma"]
+    # The stem's, two a block, and those of the two shortcuts with a stride.
+    assert len(norms) == 11
+    assert all(np.all(keras.ops.convert_to_numpy(v) == 1) for v in norms)
+
+
 def test_convolutions_start_kaiming_normal_over_the_fan_out():
     keras.utils.set_random_seed(0)
     model = ResNet((1,), widths=(32,), strides=(1,), block="basic")
