@@ -155,9 +155,9 @@ class LocalTerms:
         ).items():
             slots, nearest, kept = None, neighbours, values
             if count < queries.size:
-                slots = matching.closest(values, count)
-                nearest = ops.take_along_axis(neighbours, slots, axis=-1)
-                kept = ops.take_along_axis(values, slots, axis=-1)
+                slots, nearest, kept = matching.best_pairs(
+                    neighbours, values, count
+                )
             mask = None if limit is None else _within(kept, limit)
             x = queries.maps() if slots is None else queries.gather(slots)
             y = candidates.gather(nearest)

@@ -110,9 +110,23 @@ def match(distances: Any, k: int | None = None) -> tuple[Any, Any, Any]:
             ops.arange(size, dtype="int32"), ops.shape(values)
         )
         return queries, neighbours, values
-    queries = closest(values, k)
+    return best_pairs(neighbours, values, k)
+
+
+def best_pairs(neighbours: Any, distances: Any, k: int) -> tuple[Any, Any, Any]:
+    """The `k` closest of the pairs that `nearest` found, in raster order.
+
+    Args:
+        neighbours: `(..., S)` int32 tensor, each query's nearest neighbour.
+        distances: `(..., S)` tensor of the distances to them.
+        k: how many pairs to keep, at most S.
+
+    Returns:
+        As `match`.
+    """
+    queries = closest(distances, k)
     return (
         queries,
         ops.take_along_axis(neighbours, queries, axis=-1),
-        ops.take_along_axis(values, queries, axis=-1),
+        ops.take_along_axis(distances, queries, axis=-1),
     )
