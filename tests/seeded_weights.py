@@ -103,6 +103,15 @@ def no_weights():
         yield
 
 
+def no_gradients():
+    """No gradients are recorded in this context, which PyTorch does."""
+    if keras.backend.backend() != "torch":
+        return contextlib.nullcontext()
+    import torch
+
+    return torch.no_grad()
+
+
 def run(model, images):
     """Calls a model in inference mode on NumPy images, gives NumPy arrays.
 
@@ -116,13 +125,9 @@ def run(model, images):
             [variable.value for variable in model.non_trainable_variables],
             images,
         )
-    elif keras.backend.backend() == "torch":
-        import torch
-
-        with torch.no_grad():
-            outputs = model(images, training=False)
     else:
-        outputs = model(images, training=False)
+        with no_gradients():
+            outputs = model(images, training=False)
     return keras.tree.map_structure(keras.ops.convert_to_numpy, outputs)
 
 

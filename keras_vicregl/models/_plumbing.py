@@ -6,6 +6,11 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_vicregl.models.backbones.adapter import (
+    channels_come_first,
+    feature_map_layers,
+)
+
 MISSING_GEOMETRY = (
     "'view_to_source' is missing from the batch: with alpha < 1 the location "
     "criterion needs one affine map (B, 2, 3) a view. Use "
@@ -76,12 +81,24 @@ def feature_channels(backbone: keras.Model) -> int:
         shape = backbone.output_shape
     except (AttributeError, ValueError):
         shape = backbone.compute_output_shape((None, 64, 64, 3))
+    if channels_come_first(backbone):
+        raise ValueError(
+            f"`backbone` {backbone.name!r} has its channels first; views have "
+            "them last. Pass "
+            "keras_vicregl.models.backbones.as_backbone(model)."
+        )
     if isinstance(shape, tuple) and len(shape) == 4 and shape[-1]:
         return shape[-1]
+    layers = feature_map_layers(backbone)
     raise ValueError(
         "`backbone` must yield one 4-D feature map (B, h, w, F), channels "
-        f"last; the output of {backbone.name!r} has shape {shape}. Leave out "
-        "pooling and classification layers (`include_top=False`)."
+        f"last; the output of {backbone.name!r} has shape {shape}. "
+        + (
+            "Pass keras_vicregl.models.backbones.as_backbone(model, "
+            f"layer_name), with one of the layers {', '.join(layers)}."
+            if layers
+            else "Leave out pooling and classification layers."
+        )
     )
 
 

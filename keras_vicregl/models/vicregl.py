@@ -16,10 +16,12 @@ from keras_vicregl.models._plumbing import (
     feature_channels,
     has_batch_normalization,
 )
+from keras_vicregl.models.backbones.registry import backbone as named_backbone
 from keras_vicregl.models.guards import StopOnNonFinite
 from keras_vicregl.models.heads import check_units, expander
 from keras_vicregl.models.monitors import collapse_monitors
 from keras_vicregl.models.train_step import TrainStep
+from keras_vicregl.recipes import RECIPES
 from keras_vicregl.views.geometry import positions
 
 GLOBAL_TERMS = ("inv", "var", "cov")
@@ -382,6 +384,74 @@ class VICRegL(TrainStep, keras.Model):
         if isinstance(backbone, dict):
             backbone = keras.saving.deserialize_keras_object(backbone)
         return cls(backbone, **config)
+
+    @classmethod
+    def from_recipe(cls, name: str, **kwargs: Any) -> "VICRegL":
+        """The model of one of the paper's recipes, with random weights.
+
+        Args:
+            name: a key of `keras_vicregl.recipes.RECIPES`, whose
+                `make_views()` gives the views that go with it.
+            **kwargs: arguments of `VICRegL` that replace the recipe's.
+
+        Returns:
+            A `VICRegL`.
+
+        Raises:
+            ValueError: if there is no recipe of that name.
+
+        Example:
+
+        ```python
+        model = VICRegL.from_recipe("resnet50", alpha=0.9)
+        ```
+        """
+        if name not in RECIPES:
+            raise ValueError(
+                f"`name` must be one of {', '.join(RECIPES)}; received "
+                f"{name!r}."
+            )
+        recipe = RECIPES[name]
+        kwargs.setdefault("alpha", recipe.alpha)
+        if "backbone" not in kwargs:
+            kwargs["backbone"] = named_backbone(recipe.backbone)
+        return cls(**kwargs)
+
+    @classmethod
+    def from_checkpoint(
+        cls, checkpoint: Any, backbone: Any = None, **kwargs: Any
+    ) -> "VICRegL":
+        """The model of a full PyTorch checkpoint, with its weights.
+
+        The widths of the expanders, their normalisation and the online
+        classifier are read off the checkpoint.
+
+        Args:
+            checkpoint: path of a `.pth` file, or a key of
+                `keras_vicregl.checkpoints.PUBLISHED`, which is downloaded.
+            backbone: a `ResNet` or `ConvNeXt`, or its name. By default that
+                of the published run; a file does not say what it is of.
+            **kwargs: further arguments of `VICRegL`. `alpha` is by default
+                that of the published run.
+
+        Returns:
+            A `VICRegL`.
+
+        Raises:
+            FileNotFoundError: if the checkpoint is neither file nor name.
+            ImportError: if PyTorch is not installed.
+            ValueError: if the file is no full checkpoint, or of another
+                backbone.
+
+        Example:
+
+        ```python
+        model = VICRegL.from_checkpoint("resnet50_alpha0.9")
+        ```
+        """
+        from keras_vicregl.checkpoints.conversion import model_from_checkpoint
+
+        return model_from_checkpoint(cls, checkpoint, backbone, **kwargs)
 
     def _needs_positions(self) -> bool:
         by_location = "location" in self._local_options.local_criteria

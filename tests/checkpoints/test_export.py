@@ -1,62 +1,196 @@
-"""A SavedModel, loaded by someone who has only TensorFlow."""
+"""Exported backbones, used by someone who does not know this package."""
 
+import importlib.util
+import pathlib
 import subprocess
 import sys
 
 import keras
 import numpy as np
 import pytest
+from seeded_weights import run
 
-from keras_vicregl.checkpoints import export_saved_model
-from keras_vicregl.models.backbones import SmallResNet
+from keras_vicregl.checkpoints import export
+from keras_vicregl.models.backbones import ConvNeXt, SmallResNet
+
+# Two image sizes, two batch sizes.
+SHAPES = ((2, 64, 64, 3), (3, 32, 96, 3))
+# Convolutions of two libraries; the project's promise.
+TOLERANCE = 1e-5
 
 STRANGER = """
 import sys
 import numpy as np
-import tensorflow as tf
+path, images, results = sys.argv[1:]
+images = np.load(images)
+found = {}
+if path.endswith(".onnx"):
+    import onnxruntime
+    session = onnxruntime.InferenceSession(path)
+    names = [output.name for output in session.get_outputs()]
+    for key in images:
+        outputs = session.run(names, {"images": images[key]})
+        for name, value in zip(names, outputs):
+            found[f"{key}/{name}"] = value
+else:
+    import tensorflow as tf
+    model = tf.saved_model.load(path)
+    assert sorted(model.signatures) == [
+        "pooled", "pyramid", "serve", "serving_default"
+    ], sorted(model.signatures)
+    for key in images:
+        batch = tf.constant(images[key])
+        found[f"{key}/feature_map"] = model.serve(batch)
+        found[f"{key}/pooled"] = model.pooled(batch)
+        for name, value in model.pyramid(batch).items():
+            found[f"{key}/{name}"] = value
 assert "keras_vicregl" not in sys.modules
-reloaded = tf.saved_model.load(sys.argv[1])
-images = np.load(sys.argv[2])
-results = {name: reloaded.serve(images[name]).numpy() for name in images}
-np.savez(sys.argv[3], **results)
+np.savez(results, **found)
 """
 
 
-def test_it_gives_the_same_features_at_any_batch_and_image_size(tmp_path):
+@pytest.fixture(scope="module")
+def backbones():
     keras.utils.set_random_seed(0)
-    backbone = SmallResNet(widths=(8, 8, 16, 16))
-    rng = np.random.default_rng(0)
-    images = {
-        f"{count}x{height}x{width}": rng.normal(size=(count, height, width, 3))
-        for count, height, width in ((2, 64, 64), (3, 48, 80))
+    return {
+        "resnet": SmallResNet(widths=(8, 8, 16, 16)),
+        "convnext": ConvNeXt(depths=(1, 1, 1, 1), widths=(8, 8, 16, 16)),
     }
-    images = {k: v.astype("float32") for k, v in images.items()}
+
+
+def expected_outputs(backbone, images):
+    pyramid = keras.Model(backbone.input, backbone.pyramid_outputs)
+    found = {}
+    for key, batch in images.items():
+        feature_map = run(backbone, batch)
+        found[f"{key}/feature_map"] = feature_map
+        found[f"{key}/pooled"] = feature_map.mean(axis=(1, 2))
+        for name, value in run(pyramid, batch).items():
+            found[f"{key}/{name}"] = value
+    return found
+
+
+def served(path, images, tmp_path):
     np.savez(tmp_path / "images.npz", **images)
-    export_saved_model(backbone, tmp_path / "model")
     subprocess.run(
         [
             sys.executable,
             "-c",
             STRANGER,
-            tmp_path / "model",
+            str(path),
             tmp_path / "images.npz",
-            tmp_path / "maps.npz",
+            tmp_path / "results.npz",
         ],
         check=True,
     )
-    served = np.load(tmp_path / "maps.npz")
-    for name, batch in images.items():
-        expected = keras.ops.convert_to_numpy(backbone(batch, training=False))
-        # The promise of the README; convolutions of two frameworks.
-        np.testing.assert_allclose(served[name], expected, atol=1e-5)
-    assert sorted(p.name for p in tmp_path.iterdir()) == [
-        "images.npz",
-        "maps.npz",
-        "model",
-    ]
+    return dict(np.load(tmp_path / "results.npz"))
 
 
-def test_what_is_not_a_saved_model_is_not_replaced(tmp_path):
-    (tmp_path / "thesis").mkdir()
-    with pytest.raises(FileExistsError, match=r"thesis.*not a SavedModel"):
-        export_saved_model(SmallResNet(), tmp_path / "thesis")
+def assert_close(found, expected):
+    assert sorted(found) == sorted(expected)
+    for name, value in expected.items():
+        assert found[name].shape == value.shape, name
+        scale = np.abs(value).max()
+        assert np.abs(found[name] - value).max() <= TOLERANCE * scale, name
+
+
+@pytest.mark.parametrize("name", ["backbone", "backbone.onnx"])
+@pytest.mark.parametrize("kind", ["resnet", "convnext"])
+def test_a_stranger_gets_all_outputs_at_any_size(
+    backbones, kind, name, tmp_path
+):
+    rng = np.random.default_rng(0)
+    images = {
+        "x".join(map(str, shape)): rng.normal(size=shape).astype("float32")
+        for shape in SHAPES
+    }
+    folder = tmp_path / "exported"
+    export(backbones[kind], folder / name)
+    assert [path.name for path in folder.iterdir()] == [name]
+    found = served(folder / name, images, tmp_path)
+    assert_close(found, expected_outputs(backbones[kind], images))
+
+
+@pytest.mark.parametrize("name", ["backbone", "backbone.onnx"])
+def test_preprocessing_takes_bytes(backbones, name, tmp_path):
+    rng = np.random.default_rng(0)
+    mean, std = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
+    pixels = rng.integers(0, 256, (2, 32, 32, 3)).astype("uint8")
+    export(
+        backbones["resnet"],
+        tmp_path / name,
+        preprocessing=True,
+        mean=mean,
+        std=std,
+    )
+    found = served(tmp_path / name, {"bytes": pixels}, tmp_path)
+    normalized = ((pixels / 255 - mean) / std).astype("float32")
+    assert_close(
+        found, expected_outputs(backbones["resnet"], {"bytes": normalized})
+    )
+
+
+@pytest.mark.parametrize("preprocessing", [False, True])
+def test_a_keras_file_loads(backbones, preprocessing, tmp_path):
+    backbone = backbones["convnext"]
+    path = tmp_path / "backbone.keras"
+    export(backbone, path, preprocessing=preprocessing)
+    reloaded = keras.saving.load_model(path)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 32, 64, 3))
+    normalized = (pixels / 255 - (0.485, 0.456, 0.406)) / (0.229, 0.224, 0.225)
+    images = pixels.astype("uint8") if preprocessing else normalized
+    expected = run(backbone, normalized.astype("float32"))
+    found = run(reloaded, images if preprocessing else images.astype("float32"))
+    scale = np.abs(expected).max()
+    assert np.abs(found - expected).max() <= TOLERANCE * scale
+    if not preprocessing:
+        assert list(reloaded.pyramid_outputs) == ["P2", "P3", "P4", "P5"]
+
+
+def test_an_older_export_is_replaced(backbones, tmp_path):
+    path = tmp_path / "backbone.keras"
+    export(backbones["resnet"], path)
+    export(backbones["convnext"], path)
+    assert keras.saving.load_model(path).name == backbones["convnext"].name
+
+
+@pytest.mark.parametrize(
+    "name, create",
+    [("thesis", pathlib.Path.mkdir), ("backbone.onnx", pathlib.Path.mkdir)],
+)
+def test_what_is_something_else_is_not_replaced(
+    backbones, name, create, tmp_path
+):
+    create(tmp_path / name)
+    with pytest.raises(FileExistsError, match=f"{name}.*exists and is not"):
+        export(backbones["resnet"], tmp_path / name)
+
+
+def test_unknown_formats_are_refused(backbones, tmp_path):
+    with pytest.raises(ValueError, match=r"`format` must be one of.*'\.h5'"):
+        export(backbones["resnet"], tmp_path / "backbone.h5")
+    with pytest.raises(ValueError, match=r"must end in \.keras"):
+        export(backbones["resnet"], tmp_path / "backbone", "keras")
+
+
+def test_a_model_without_feature_map_is_refused(backbones, tmp_path):
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, keras.layers.Dense(2)(inputs), name="flat")
+    with pytest.raises(ValueError, match=r"feature map.*'flat'.*\(None, 2\)"):
+        export(model, tmp_path / "flat")
+
+
+@pytest.mark.parametrize(
+    "name, module", [("model", "tensorflow"), ("model.onnx", "tf2onnx")]
+)
+def test_a_missing_converter_is_named(
+    backbones, name, module, tmp_path, monkeypatch
+):
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        "importlib.util.find_spec",
+        lambda wanted: None if wanted == module else find(wanted),
+    )
+    with pytest.raises(ImportError, match=f"needs {module}.*pip install"):
+        export(backbones["resnet"], tmp_path / name)
+    assert not list(tmp_path.iterdir())

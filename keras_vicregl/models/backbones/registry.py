@@ -26,18 +26,25 @@ BACKBONES = {
 }
 
 
-def backbone(name: str, /, **kwargs: Any) -> PyramidBackbone:
-    """Builds a backbone by name, with random weights.
+def backbone(
+    name: str, /, weights: Any = None, **kwargs: Any
+) -> PyramidBackbone:
+    """Builds a backbone by name.
 
     Args:
         name: A key of `BACKBONES`, e.g. `"resnet50"` or `"convnext_small"`.
+        weights: `None` for random weights; a key of
+            `keras_vicregl.checkpoints.PUBLISHED`, e.g. `"resnet50_alpha0.9"`,
+            which is downloaded; or the path of a PyTorch checkpoint.
         **kwargs: Arguments of its constructor, e.g. `output_stride=16`.
 
     Returns:
         A functional model from `(B, H, W, 3)` to a feature map `(B, h, w, F)`.
 
     Raises:
-        ValueError: If there is no backbone of this name.
+        ValueError: If there is no backbone of this name, or the weights are
+            another's.
+        FileNotFoundError: If `weights` is neither a name nor a file.
 
     Example:
 
@@ -50,7 +57,13 @@ def backbone(name: str, /, **kwargs: Any) -> PyramidBackbone:
             f"`name` must be one of {', '.join(BACKBONES)}. "
             f"Received: name={name!r}"
         )
-    return BACKBONES[name](**kwargs)
+    model = BACKBONES[name](**kwargs)
+    if weights is not None:
+        # Not at the top: checkpoints are about models.
+        from keras_vicregl.checkpoints import load_checkpoint
+
+        load_checkpoint(model, weights)
+    return model
 
 
 def state_dict_layout(model: keras.Model) -> dict[str, StateDictEntry]:

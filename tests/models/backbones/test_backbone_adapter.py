@@ -1,9 +1,11 @@
 import keras
+import keras_cv
 import numpy as np
 import pytest
 import seeded_weights
 
-from keras_vicregl.models.backbones import as_backbone
+from keras_vicregl import VICRegL
+from keras_vicregl.models.backbones import SmallResNet, as_backbone
 
 
 def classifier():
@@ -50,6 +52,54 @@ def test_keras_applications_lose_their_top():
         assert as_backbone(model).output_shape == (None, 7, 7, 1280)
         cut = as_backbone(model, "block_13_expand_relu")
     assert cut.output_shape == (None, 14, 14, 192)
+
+
+def test_levels_of_a_pyramid_have_names():
+    ours = SmallResNet(widths=(4, 5, 6, 7))
+    assert as_backbone(ours, "P3").output_shape[-1] == 5
+    theirs = keras_cv.models.ResNetBackbone(
+        stackwise_filters=[4, 8],
+        stackwise_blocks=[1, 1],
+        stackwise_strides=[1, 2],
+        include_rescaling=False,
+    )
+    assert as_backbone(theirs, "P2").output_shape[-1] == 16
+    assert as_backbone(theirs) is theirs
+
+
+def channels_first():
+    images = keras.Input((3, 16, 24))
+    x = keras.layers.Conv2D(4, 3, 2, data_format="channels_first")(images)
+    return keras.Model(images, x, name="first")
+
+
+def test_channels_that_come_first_are_put_last(tmp_path):
+    model = channels_first()
+    backbone = as_backbone(model)
+    assert backbone.input_shape == (None, 16, 24, 3)
+    assert backbone.output_shape == (None, 7, 11, 4)
+    assert as_backbone(backbone) is backbone
+    last = keras.layers.Conv2D(4, 3, 2, data_format="channels_last")
+    last.build((None, 16, 24, 3))
+    last.set_weights(model.get_weights())
+    images = np.random.default_rng(0).normal(size=(2, 16, 24, 3))
+    images = images.astype("float32")
+    expected = keras.ops.convert_to_numpy(last(images))
+    backbone.save(tmp_path / "backbone.keras")
+    reloaded = keras.saving.load_model(tmp_path / "backbone.keras")
+    if keras.backend.backend() == "tensorflow":
+        return  # whose convolutions know channels first on GPUs only
+    # One convolution of 27 products.
+    for each in (backbone, reloaded):
+        found = seeded_weights.run(each, images)
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_a_model_that_is_no_backbone_says_how_to_make_it_one():
+    with pytest.raises(ValueError, match=r"as_backbone.*layers fine, coarse\."):
+        VICRegL(classifier())
+    with pytest.raises(ValueError, match=r"'first' has its channels first"):
+        VICRegL(channels_first())
 
 
 def test_unsuitable_models_are_refused():

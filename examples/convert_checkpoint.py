@@ -1,0 +1,99 @@
+"""Convert a published PyTorch checkpoint to Keras, and write it three ways.
+
+    python examples/convert_checkpoint.py resnet50_alpha0.9
+    python examples/convert_checkpoint.py my.pth --backbone convnext_tiny
+
+Writes NAME.keras, NAME.weights.h5 and NAME, a SavedModel, to --output. Takes
+seconds after the download (100 MB for ResNet-50). Needs PyTorch, under any
+Keras backend: pip install "keras-vicregl[torch]".
+
+--reference FILE.npz compares the outputs with those of the network in PyTorch.
+It holds "images" (B, H, W, 3) as the network takes them, normalised, and
+"maps", its feature map as (B, h, w, F), (B, h * w, F) or, PyTorch's own order,
+(B, F, h, w):
+
+    maps = torch_backbone(images.permute(0, 3, 1, 2))
+    np.savez("reference.npz", images=images.numpy(), maps=maps.detach().numpy())
+"""
+
+import argparse
+import os
+import pathlib
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras
+import numpy as np
+
+from keras_vicregl import backbone
+from keras_vicregl.checkpoints import PUBLISHED, export, load_checkpoint
+from keras_vicregl.models.backbones import BACKBONES
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(
+        description=__doc__.split("\n\n")[0],
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument(
+        "checkpoint",
+        help=f"a .pth file, or one of {', '.join(PUBLISHED)}, downloaded",
+    )
+    parser.add_argument(
+        "--backbone",
+        choices=BACKBONES,
+        help="what a file is of; a published name says it",
+    )
+    parser.add_argument("--output", type=pathlib.Path, default="converted")
+    parser.add_argument("--reference", type=pathlib.Path)
+    arguments = parser.parse_args()
+    if arguments.backbone is None:
+        if arguments.checkpoint not in PUBLISHED:
+            parser.error("--backbone is needed with a file")
+        arguments.backbone = PUBLISHED[arguments.checkpoint].backbone
+    return arguments
+
+
+def largest_difference(model, reference):
+    """Largest difference to a reference, over its largest value."""
+    with np.load(reference) as file:
+        images, expected = file["images"], file["maps"]
+    found = keras.ops.convert_to_numpy(
+        model(images.astype("float32"), training=False)
+    )
+    if expected.ndim == 4 and expected.shape != found.shape:
+        expected = expected.transpose(0, 2, 3, 1)
+    difference = np.abs(found - expected.reshape(found.shape)).max()
+    return difference / np.abs(expected).max()
+
+
+def write_weights(model, path):
+    """`save_weights` that leaves nothing half written."""
+    partial = path.with_name(f"partial-{path.name}")
+    model.save_weights(partial)
+    partial.replace(path)
+
+
+def main():
+    arguments = parse_arguments()
+    model = backbone(arguments.backbone)
+    load_checkpoint(model, arguments.checkpoint)
+    name = pathlib.Path(arguments.checkpoint).name.removesuffix(".pth")
+    output = arguments.output
+    export(model, output / f"{name}.keras")
+    write_weights(model, output / f"{name}.weights.h5")
+    export(model, output / name, "saved_model")
+    print(
+        f"{model.count_params():,} weights of {arguments.checkpoint} written "
+        f"to {output}/: {name}.keras, {name}.weights.h5, {name} (SavedModel)"
+    )
+    if arguments.reference:
+        difference = largest_difference(model, arguments.reference)
+        print(
+            f"Largest difference to {arguments.reference}, relative to its "
+            f"largest value: {difference:.1e}"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,295 @@
+"""Weights of our models from PyTorch state dicts, and back."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_vicregl.checkpoints.published import PUBLISHED, find_checkpoint
+from keras_vicregl.checkpoints.torch_files import (
+    read_state_dict,
+    write_state_dict,
+)
+from keras_vicregl.models.backbones.registry import (
+    BACKBONES,
+    state_dict_layout,
+)
+from keras_vicregl.models.backbones.registry import backbone as named_backbone
+from keras_vicregl.models.backbones.state_dict import (
+    StateDictEntry,
+    layer_entries,
+)
+from keras_vicregl.models.vicregl import VICRegL
+
+_BACKBONE = "backbone."
+
+
+def load_checkpoint(model: keras.Model, checkpoint: str | os.PathLike) -> None:
+    """Gives a model the weights of a PyTorch checkpoint.
+
+    A backbone takes plain checkpoints, and its part of full ones; a `VICRegL`
+    takes full ones, with expanders and, where it has one, classifier.
+
+    Args:
+        model: a `ResNet` or `ConvNeXt` of this package, or a `VICRegL` around
+            one. All its weights are replaced, or none.
+        checkpoint: a `.pth` file of either published form, or a key of
+            `PUBLISHED`, which is downloaded.
+
+    Raises:
+        FileNotFoundError: if it is neither.
+        ImportError: if PyTorch is not installed.
+        ValueError: if the file is no checkpoint, or if its keys and shapes are
+            not exactly the model's; all that differ are listed.
+        TypeError: if the model is of another class.
+    """
+    whole = isinstance(model, VICRegL)
+    state_dict = read_state_dict(find_checkpoint(checkpoint, full=whole))
+    if not whole:
+        state_dict = backbone_part(state_dict)
+    try:
+        assign_state_dict(model, state_dict)
+    except ValueError as error:
+        raise ValueError(f"{os.fspath(checkpoint)}: {error}") from None
+
+
+def model_from_checkpoint(
+    model_class: type[VICRegL],
+    checkpoint: str | os.PathLike,
+    backbone: keras.Model | str | None = None,
+    **kwargs: Any,
+) -> VICRegL:
+    """`VICRegL.from_checkpoint`, which see.
+
+    Args:
+        model_class: `VICRegL` or a class derived from it.
+        checkpoint: file or published name.
+        backbone: model or name.
+        **kwargs: further arguments of the class.
+
+    Returns:
+        An instance of `model_class`.
+
+    Raises:
+        ValueError: if the checkpoint is no full one, or of another backbone.
+    """
+    if published := PUBLISHED.get(str(checkpoint)):
+        kwargs.setdefault("alpha", published.alpha)
+        backbone = backbone or published.backbone
+    if backbone is None:
+        raise ValueError(
+            "`backbone` must be given with a file: a ResNet or ConvNeXt, or "
+            f"one of the names {', '.join(BACKBONES)}."
+        )
+    state_dict = read_state_dict(find_checkpoint(checkpoint, full=True))
+    try:
+        arguments = {**expander_arguments(state_dict), **kwargs}
+        if isinstance(backbone, str):
+            backbone = named_backbone(backbone)
+        model = model_class(backbone, **arguments)
+        assign_state_dict(model, state_dict)
+    except ValueError as error:
+        raise ValueError(f"{os.fspath(checkpoint)}: {error}") from None
+    return model
+
+
+def save_checkpoint(model: keras.Model, path: str | os.PathLike) -> None:
+    """Writes a model's weights as a PyTorch checkpoint.
+
+    A backbone gives a plain state dict, which torchvision's ResNets (but for
+    their classifier) and the published ConvNeXt code load; a `VICRegL` gives a
+    full checkpoint.
+
+    Args:
+        model: as in `load_checkpoint`.
+        path: the file to write; it appears when it is complete.
+
+    Raises:
+        ImportError: if PyTorch is not installed.
+        TypeError: if the model is of another class.
+    """
+    write_state_dict(
+        to_state_dict(model), path, full=isinstance(model, VICRegL)
+    )
+
+
+def to_state_dict(model: keras.Model) -> dict[str, np.ndarray]:
+    """A model's weights under the keys and in the axes of PyTorch.
+
+    Args:
+        model: as in `load_checkpoint`.
+
+    Returns:
+        Dictionary from key to array, in the order of the published
+        checkpoints. Axes are permuted and nothing is computed, so that the way
+        there and back is exact to the bit.
+
+    Raises:
+        TypeError: if the model is of another class.
+
+    Example:
+
+    >>> from keras_vicregl.models.backbones import ResNet
+    >>> weights = to_state_dict(ResNet((1,), widths=(8,), strides=(1,)))
+    >>> weights["conv1.weight"].shape
+    (8, 3, 7, 7)
+    """
+    return {key: entry.to_torch() for key, entry in model_layout(model).items()}
+
+
+def assign_state_dict(
+    model: keras.Model, state_dict: Mapping[str, np.ndarray]
+) -> None:
+    """Gives a model the weights of a PyTorch state dict, strictly.
+
+    Args:
+        model: as in `load_checkpoint`.
+        state_dict: arrays by key, as `to_state_dict` gives them.
+
+    Raises:
+        ValueError: if keys or shapes are not exactly the model's; all that
+            differ are listed, and no weight has changed.
+        TypeError: if the model is of another class.
+    """
+    layout = model_layout(model)
+    problems = _differences(layout, state_dict)
+    if problems:
+        raise ValueError(
+            f"the checkpoint does not fit {model.name!r}.\n"
+            + "\n".join(problems)
+            + _advice(model, state_dict)
+        )
+    for key, entry in layout.items():
+        entry.assign(np.asarray(state_dict[key]))
+
+
+def model_layout(model: keras.Model) -> dict[str, StateDictEntry]:
+    """State-dict keys of a backbone or of a whole `VICRegL`.
+
+    Args:
+        model: as in `load_checkpoint`.
+
+    Returns:
+        Ordered dictionary from key to `StateDictEntry`.
+
+    Raises:
+        TypeError: if the model is of another class.
+    """
+    if not isinstance(model, VICRegL):
+        return state_dict_layout(model)
+    layout = {
+        _BACKBONE + key: entry
+        for key, entry in state_dict_layout(model.backbone).items()
+    }
+    # A Sequential of PyTorch numbers its modules; ours has the same ones.
+    for name, expander in (
+        ("maps_projector", model.local_expander),
+        ("projector", model.expander),
+    ):
+        for index, layer in enumerate(expander.layers if expander else ()):
+            if layer.weights:
+                for part, entry in layer_entries(layer):
+                    layout[f"{name}.{index}.{part}"] = entry
+    if model.classifier is not None:
+        for part, entry in layer_entries(model.classifier):
+            layout[f"classifier.{part}"] = entry
+    return layout
+
+
+def backbone_part(
+    state_dict: Mapping[str, np.ndarray],
+) -> dict[str, np.ndarray]:
+    """The backbone's tensors of a full checkpoint; a plain one as it is."""
+    part = {
+        key.removeprefix(_BACKBONE): value
+        for key, value in state_dict.items()
+        if key.startswith(_BACKBONE)
+    }
+    return part or dict(state_dict)
+
+
+def expander_arguments(state_dict: Mapping[str, np.ndarray]) -> dict:
+    """What `VICRegL` is to be built with to take a full checkpoint.
+
+    Widths are read off the linear layers' shapes; the normalization off the
+    running statistics, which only batch normalisation has.
+
+    Args:
+        state_dict: of a full checkpoint.
+
+    Returns:
+        `expander_units`, `local_expander_units`, `normalization`,
+        `num_classes`: arguments of `VICRegL`.
+
+    Raises:
+        ValueError: if the expanders are not those of a full checkpoint.
+    """
+    arguments = {}
+    for name, argument in (
+        ("projector", "expander_units"),
+        ("maps_projector", "local_expander_units"),
+    ):
+        linear = sorted(
+            (int(key.split(".")[1]), value.shape[0])
+            for key, value in state_dict.items()
+            if key.startswith(f"{name}.") and value.ndim == 2
+        )
+        if not linear:
+            raise ValueError(
+                f"the checkpoint has no {name!r}: it is not a full one. Load "
+                "it into a backbone instead."
+            )
+        arguments[argument] = tuple(width for _, width in linear)
+    running = any(
+        key.startswith(("projector.", "maps_projector."))
+        and key.endswith("running_mean")
+        for key in state_dict
+    )
+    arguments["normalization"] = "batch" if running else "layer"
+    classifier = state_dict.get("classifier.weight")
+    arguments["num_classes"] = (
+        None if classifier is None else classifier.shape[0]
+    )
+    return arguments
+
+
+def _differences(
+    layout: Mapping[str, StateDictEntry],
+    state_dict: Mapping[str, np.ndarray],
+) -> list[str]:
+    missing = [key for key in layout if key not in state_dict]
+    surplus = [key for key in state_dict if key not in layout]
+    shapes = [
+        f"{key} (checkpoint {tuple(state_dict[key].shape)}, model "
+        f"{entry.shape})"
+        for key, entry in layout.items()
+        if key in state_dict and tuple(state_dict[key].shape) != entry.shape
+    ]
+    return [
+        f"{title} ({len(keys)}): {', '.join(keys)}"
+        for title, keys in (
+            ("Missing", missing),
+            ("Surplus", surplus),
+            ("Of another shape", shapes),
+        )
+        if keys
+    ]
+
+
+def _advice(model: keras.Model, state_dict: Mapping[str, np.ndarray]) -> str:
+    full = any(key.startswith(_BACKBONE) for key in state_dict)
+    if isinstance(model, VICRegL) and not full:
+        return (
+            "\nThis is the checkpoint of a backbone: load it into "
+            "`model.backbone`."
+        )
+    if isinstance(model, VICRegL):
+        return (
+            "\n`VICRegL.from_checkpoint` builds the model that a full "
+            "checkpoint fits."
+        )
+    return ""

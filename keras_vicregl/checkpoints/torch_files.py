@@ -1,0 +1,155 @@
+"""PyTorch checkpoint files, read without running what is in them."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import pickle
+import tempfile
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+import numpy as np
+
+# Checkpoints trained with LARS pickle this function, by name, among the
+# settings of the optimizer. It is never called.
+_HARMLESS_GLOBAL = "optimizers.exclude_bias_and_norm"
+# What DistributedDataParallel puts before every key.
+_FULL_PREFIX = "module."
+
+
+def read_state_dict(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """Reads the tensors of a PyTorch checkpoint as NumPy arrays.
+
+    Both published forms are known: the plain state dict of a backbone, and the
+    full checkpoint `{"epoch", "model", "optimizer"}`, whose keys under "model"
+    start with "module.". Needs PyTorch, under any Keras backend. Nothing but
+    tensors and plain containers is unpickled (`weights_only`); the one name
+    that the published checkpoints hold besides becomes a function that refuses
+    to be called.
+
+    Args:
+        path: a `.pth` file.
+
+    Returns:
+        Dictionary from key to array, without the prefix "module."; the keys of
+        a full checkpoint start with "backbone.", "projector.",
+        "maps_projector." and "classifier.".
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ImportError: if PyTorch is not installed.
+        ValueError: if the file is cut short, is no checkpoint, or holds
+            anything but tensors.
+    """
+    torch = _import_torch()
+    path = pathlib.Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no checkpoint {str(path)!r}.")
+    allowed = [(_refuse, _HARMLESS_GLOBAL)]
+    try:
+        with torch.serialization.safe_globals(allowed):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(_refusal(torch, path)) from error
+    except (RuntimeError, EOFError, OSError, KeyError, IndexError) as error:
+        raise ValueError(
+            f"{str(path)!r} is cut short or no PyTorch checkpoint; download or "
+            f"copy it again. PyTorch says: {str(error).splitlines()[:1]}"
+        ) from error
+    return _arrays(content, path)
+
+
+def write_state_dict(
+    state_dict: Mapping[str, np.ndarray],
+    path: str | os.PathLike,
+    *,
+    full: bool = False,
+) -> None:
+    """Writes arrays as a PyTorch checkpoint.
+
+    The file appears when it is complete; an older one is replaced.
+
+    Args:
+        state_dict: arrays by key, in order.
+        path: the file to write.
+        full: whether to write the form of the full checkpoints, with the
+            prefix "module." and without an optimizer's state.
+
+    Raises:
+        ImportError: if PyTorch is not installed.
+    """
+    torch = _import_torch()
+    path = pathlib.Path(path)
+    tensors = {
+        (_FULL_PREFIX if full else "") + key: torch.from_numpy(np.array(value))
+        for key, value in state_dict.items()
+    }
+    content = {"epoch": 0, "model": tensors} if full else tensors
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(
+        dir=path.parent, prefix=f".{path.name}-"
+    ) as folder:
+        complete = pathlib.Path(folder, path.name)
+        torch.save(content, complete)
+        complete.replace(path)
+
+
+def _arrays(content: Any, path: pathlib.Path) -> dict[str, np.ndarray]:
+    if isinstance(content, Mapping) and isinstance(
+        content.get("model"), Mapping
+    ):
+        content = content["model"]
+    if not isinstance(content, Mapping) or not content:
+        raise ValueError(
+            f"{str(path)!r} holds no state dict, but a "
+            f"{type(content).__name__}."
+        )
+    others = [
+        key
+        for key, value in content.items()
+        if not (isinstance(key, str) and hasattr(value, "detach"))
+    ]
+    if others:
+        raise ValueError(
+            f"{str(path)!r} is neither a plain state dict nor a full "
+            f"checkpoint: under {others} it holds no tensors."
+        )
+    return {
+        key.removeprefix(_FULL_PREFIX): value.detach().numpy()
+        for key, value in content.items()
+    }
+
+
+def _refusal(torch: Any, path: pathlib.Path) -> str:
+    """Says why a file was not unpickled."""
+    try:
+        names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    except Exception:  # older files; it is only for the message
+        names = []
+    names = [name for name in names if name != _HARMLESS_GLOBAL]
+    if not names:
+        return (
+            f"{str(path)!r} is cut short, no PyTorch checkpoint, or one that "
+            "holds more than tensors; it was not loaded."
+        )
+    return (
+        f"{str(path)!r} was not loaded, for it would run code: besides tensors "
+        f"it names {', '.join(names)}. Load it where you trust it, and save "
+        "its state dict alone."
+    )
+
+
+def _refuse(*_: Any, **__: Any) -> NoReturn:
+    raise pickle.UnpicklingError(f"{_HARMLESS_GLOBAL} must not be called.")
+
+
+def _import_torch() -> Any:
+    try:
+        import torch
+    except ImportError as error:
+        raise ImportError(
+            "PyTorch checkpoints need PyTorch, whatever the Keras backend: "
+            'pip install "keras-vicregl[torch]".'
+        ) from error
+    return torch
