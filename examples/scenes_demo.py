@@ -23,7 +23,7 @@ import keras
 import numpy as np
 
 import keras_vicregl
-from keras_vicregl.checkpoints import export_saved_model
+from keras_vicregl.checkpoints import export
 from keras_vicregl.data import digit_scenes, view_batches
 from keras_vicregl.evaluation import (
     evaluate_knn,
@@ -50,10 +50,10 @@ def parse_arguments():
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--scenes", type=int, default=10_000)
-    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--view-size", type=int, default=48)
-    parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--learning-rate", type=float, default=2e-3)
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--learning-rate", type=float, default=4e-3)
     parser.add_argument("--alpha", type=float, default=0.75)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument(
@@ -130,7 +130,7 @@ def draw(model, random_maps, history, test, output):
     plot_curves(history).savefig(output / "curves.png")
 
     scenes = {name: values[:3] for name, values in test.items()}
-    plain = MultiView.scenes(jitter=0.0, grayscale=0.0, seed=1)
+    plain = MultiView.scenes(64, blur=(0.0,), jitter=0.0, grayscale=0.0, seed=1)
     x, *_ = plain.to_fit(plain(scenes))
     outputs = model(
         {k: keras.tree.map_structure(np.asarray, v) for k, v in x.items()}
@@ -158,7 +158,7 @@ def export_and_compare(backbone, images, output):
     import tensorflow as tf
 
     path = output / "backbone"
-    export_saved_model(backbone, path)
+    export(backbone, path)
     reloaded = tf.saved_model.load(str(path))
     inputs = normalize_images(images)
     expected = keras.ops.convert_to_numpy(backbone(inputs, training=False))

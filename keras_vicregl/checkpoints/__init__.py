@@ -5,7 +5,7 @@ from keras_vicregl.checkpoints.conversion import (
     save_checkpoint,
     to_state_dict,
 )
-from keras_vicregl.checkpoints.export import export, export_saved_model
+from keras_vicregl.checkpoints.export import export
 from keras_vicregl.checkpoints.published import (
     PUBLISHED,
     download_checkpoint,
@@ -15,7 +15,6 @@ __all__ = [
     "PUBLISHED",
     "download_checkpoint",
     "export",
-    "export_saved_model",
     "load_checkpoint",
     "save_checkpoint",
     "to_state_dict",

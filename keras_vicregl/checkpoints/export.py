@@ -7,13 +7,14 @@ import importlib.util
 import json
 import os
 import pathlib
-import shutil
 import subprocess
 import sys
 import tempfile
 from typing import Any
 
 import keras
+
+from keras_vicregl.checkpoints._onnx_ops import register_missing
 
 FORMATS = ("saved_model", "onnx", "keras")
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -84,11 +85,12 @@ def export(
     """
     path = pathlib.Path(path)
     format = _format_of(path, format)
-    if len(backbone.outputs) != 1 or len(backbone.outputs[0].shape) != 4:
-        shapes = [tuple(output.shape) for output in backbone.outputs]
+    outputs = getattr(backbone, "outputs", None) or []
+    if len(outputs) != 1 or len(outputs[0].shape) != 4:
         raise ValueError(
-            "`backbone` must have one output, a feature map (B, h, w, F); "
-            f"those of {backbone.name!r} have the shapes {shapes}."
+            "`backbone` must be a functional model with one output, a feature "
+            f"map (B, h, w, F); those of {backbone.name!r} have the shapes "
+            f"{[tuple(output.shape) for output in outputs]}."
         )
     _check_replaceable(path, format)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -102,25 +104,9 @@ def export(
         else:
             endpoints = _endpoints(backbone, **settings)
             _WRITERS[format](endpoints, complete)
-        if path.is_dir():
-            shutil.rmtree(path)
+        if path.is_dir():  # which no rename replaces
+            path.rename(pathlib.Path(folder, "older"))
         complete.replace(path)
-
-
-def export_saved_model(
-    backbone: keras.Model, path: str | os.PathLike, **kwargs: Any
-) -> None:
-    """Writes a backbone as a TensorFlow SavedModel.
-
-    Args:
-        backbone: as in `export`.
-        path: folder to write.
-        **kwargs: further arguments of `export`.
-
-    Raises:
-        FileExistsError: as `export`, as are the others.
-    """
-    export(backbone, path, "saved_model", **kwargs)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,6 +193,7 @@ def _write_onnx(endpoints: _Endpoints, path: pathlib.Path) -> None:
     }
     if endpoints.pyramid is not None:
         outputs.update(endpoints.pyramid.output)
+    register_missing()
     keras.Model(images, outputs).export(
         str(path),
         format="onnx",

@@ -200,9 +200,6 @@ def SmallResNet(  # noqa: N802
     `stem_strides=1, strides=(1, 2, 2, 2)` takes 4.5 times as long as the
     default, and `block="bottleneck", widths=(8, 16, 32, 48)` a third.
 
-    The last norm of a block starts at one: a training of minutes cannot wait
-    until it has grown from zero.
-
     Args:
         input_shape: `(height, width, channels)`, or `None` for any size.
         widths: Channels of each stage.
@@ -222,7 +219,6 @@ def SmallResNet(  # noqa: N802
     >>> tuple(SmallResNet()(keras.ops.zeros((1, 64, 64, 3))).shape)
     (1, 8, 8, 192)
     """
-    kwargs.setdefault("zero_init_residual", False)
     return ResNet(
         block_counts,
         widths=widths,
