@@ -26,7 +26,12 @@ import keras
 import numpy as np
 
 from keras_vicregl import backbone
-from keras_vicregl.checkpoints import PUBLISHED, export, load_checkpoint
+from keras_vicregl.checkpoints import (
+    LICENCE,
+    PUBLISHED,
+    export,
+    load_checkpoint,
+)
 from keras_vicregl.models.backbones import BACKBONES
 
 
@@ -80,6 +85,8 @@ def main():
     load_checkpoint(model, arguments.checkpoint)
     name = pathlib.Path(arguments.checkpoint).name.removesuffix(".pth")
     output = arguments.output
+    if name.removesuffix("_fullckpt") in PUBLISHED:
+        print(LICENCE)
     export(model, output / f"{name}.keras")
     write_weights(model, output / f"{name}.weights.h5")
     export(model, output / name, "saved_model")

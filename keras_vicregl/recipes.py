@@ -1,4 +1,4 @@
-"""The paper's pretraining recipes as plain data (appendix of the paper)."""
+"""Networks and views of the paper's recipes, as plain data (its appendix)."""
 
 from __future__ import annotations
 

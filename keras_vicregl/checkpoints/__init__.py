@@ -7,11 +7,13 @@ from keras_vicregl.checkpoints.conversion import (
 )
 from keras_vicregl.checkpoints.export import export
 from keras_vicregl.checkpoints.published import (
+    LICENCE,
     PUBLISHED,
     download_checkpoint,
 )
 
 __all__ = [
+    "LICENCE",
     "PUBLISHED",
     "download_checkpoint",
     "export",

@@ -26,13 +26,15 @@ from keras_vicregl.models.backbones.state_dict import (
 from keras_vicregl.models.vicregl import VICRegL
 
 _BACKBONE = "backbone."
+_HEADS = ("maps_projector.", "projector.", "classifier.")
 
 
 def load_checkpoint(model: keras.Model, checkpoint: str | os.PathLike) -> None:
     """Gives a model the weights of a PyTorch checkpoint.
 
     A backbone takes plain checkpoints, and its part of full ones; a `VICRegL`
-    takes full ones, with expanders and, where it has one, classifier.
+    takes full ones, with the heads that it has itself and no others
+    (`VICRegL.from_checkpoint` is freer).
 
     Args:
         model: a `ResNet` or `ConvNeXt` of this package, or a `VICRegL` around
@@ -87,11 +89,21 @@ def model_from_checkpoint(
         )
     state_dict = read_state_dict(find_checkpoint(checkpoint, full=True))
     try:
-        arguments = {**expander_arguments(state_dict), **kwargs}
+        arguments = {**head_arguments(state_dict), **kwargs}
         if isinstance(backbone, str):
             backbone = named_backbone(backbone)
         model = model_class(backbone, **arguments)
-        assign_state_dict(model, state_dict)
+        # A head that the caller's arguments leave out is left out.
+        layout = model_layout(model)
+        absent = tuple(
+            head
+            for head in _HEADS
+            if not any(key.startswith(head) for key in layout)
+        )
+        assign_state_dict(
+            model,
+            {k: v for k, v in state_dict.items() if not k.startswith(absent)},
+        )
     except ValueError as error:
         raise ValueError(f"{os.fspath(checkpoint)}: {error}") from None
     return model
@@ -126,7 +138,8 @@ def to_state_dict(model: keras.Model) -> dict[str, np.ndarray]:
     Returns:
         Dictionary from key to array, in the order of the published
         checkpoints. Axes are permuted and nothing is computed, so that the way
-        there and back is exact to the bit.
+        there and back is exact to the bit, but for the `num_batches_tracked` of
+        batch norms: Keras has no such counters, and they come back as 0.
 
     Raises:
         TypeError: if the model is of another class.
@@ -203,16 +216,17 @@ def model_layout(model: keras.Model) -> dict[str, StateDictEntry]:
 def backbone_part(
     state_dict: Mapping[str, np.ndarray],
 ) -> dict[str, np.ndarray]:
-    """The backbone's tensors of a full checkpoint; a plain one as it is."""
-    part = {
+    """What a full checkpoint holds besides heads; a plain one as it is."""
+    if not any(key.startswith(_BACKBONE) for key in state_dict):
+        return dict(state_dict)
+    return {
         key.removeprefix(_BACKBONE): value
         for key, value in state_dict.items()
-        if key.startswith(_BACKBONE)
+        if not key.startswith(_HEADS)
     }
-    return part or dict(state_dict)
 
 
-def expander_arguments(state_dict: Mapping[str, np.ndarray]) -> dict:
+def head_arguments(state_dict: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """What `VICRegL` is to be built with to take a full checkpoint.
 
     Widths are read off the linear layers' shapes; the normalization off the
@@ -222,39 +236,58 @@ def expander_arguments(state_dict: Mapping[str, np.ndarray]) -> dict:
         state_dict: of a full checkpoint.
 
     Returns:
-        `expander_units`, `local_expander_units`, `normalization`,
-        `num_classes`: arguments of `VICRegL`.
+        `normalization`, `num_classes` and, of the expanders that there are,
+        `expander_units` and `local_expander_units`: arguments of `VICRegL`.
 
     Raises:
-        ValueError: if the expanders are not those of a full checkpoint.
+        ValueError: if there is no expander, or a part of one is missing.
     """
     arguments = {}
-    for name, argument in (
+    for head, argument in (
         ("projector", "expander_units"),
         ("maps_projector", "local_expander_units"),
     ):
-        linear = sorted(
-            (int(key.split(".")[1]), value.shape[0])
-            for key, value in state_dict.items()
-            if key.startswith(f"{name}.") and value.ndim == 2
+        if widths := _linear_widths(state_dict, head):
+            arguments[argument] = widths
+    if not arguments:
+        raise ValueError(
+            "the checkpoint has no expanders ('projector', 'maps_projector'): "
+            "it is not a full one. Load it into a backbone instead."
         )
-        if not linear:
-            raise ValueError(
-                f"the checkpoint has no {name!r}: it is not a full one. Load "
-                "it into a backbone instead."
-            )
-        arguments[argument] = tuple(width for _, width in linear)
     running = any(
-        key.startswith(("projector.", "maps_projector."))
-        and key.endswith("running_mean")
+        key.startswith(_HEADS) and key.endswith("running_mean")
         for key in state_dict
     )
     arguments["normalization"] = "batch" if running else "layer"
-    classifier = state_dict.get("classifier.weight")
-    arguments["num_classes"] = (
-        None if classifier is None else classifier.shape[0]
-    )
+    classes = [
+        value.shape[0]
+        for key, value in state_dict.items()
+        if key.startswith("classifier.")
+    ]
+    arguments["num_classes"] = classes[0] if classes else None
     return arguments
+
+
+def _linear_widths(
+    state_dict: Mapping[str, np.ndarray], head: str
+) -> tuple[int, ...]:
+    """Widths of the linear layers 0, 3, 6 ... of an expander."""
+    indices = {
+        int(key.split(".")[1])
+        for key in state_dict
+        if key.startswith(f"{head}.")
+    }
+    if not indices:
+        return ()
+    # A norm is followed by a ReLU and another linear layer.
+    keys = [f"{head}.{i}.weight" for i in range(0, max(indices) + 3, 3)]
+    missing = [key for key in keys if key not in state_dict]
+    if missing:
+        raise ValueError(
+            f"the checkpoint is not complete.\nMissing ({len(missing)}): "
+            f"{', '.join(missing)}"
+        )
+    return tuple(state_dict[key].shape[0] for key in keys)
 
 
 def _differences(
@@ -286,10 +319,5 @@ def _advice(model: keras.Model, state_dict: Mapping[str, np.ndarray]) -> str:
         return (
             "\nThis is the checkpoint of a backbone: load it into "
             "`model.backbone`."
-        )
-    if isinstance(model, VICRegL):
-        return (
-            "\n`VICRegL.from_checkpoint` builds the model that a full "
-            "checkpoint fits."
         )
     return ""

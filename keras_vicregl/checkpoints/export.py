@@ -15,6 +15,7 @@ from typing import Any
 import keras
 
 from keras_vicregl.checkpoints._onnx_ops import register_missing
+from keras_vicregl.models.backbones.adapter import channels_come_first
 
 FORMATS = ("saved_model", "onnx", "keras")
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -22,9 +23,11 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 # Run where the backend cannot write the format itself.
 _CONVERSION = """
-import json, sys, keras, keras_vicregl
+import importlib, json, sys, keras
 from keras_vicregl.checkpoints import export
-source, target, arguments = sys.argv[1:]
+source, target, arguments, *modules = sys.argv[1:]
+for module in modules:
+    importlib.import_module(module)
 export(keras.saving.load_model(source), target, **json.loads(arguments))
 """
 
@@ -51,6 +54,7 @@ def export(
     - `"keras"`: a file for `keras.saving.load_model`, under any backend, which
       needs this package for backbones of this package.
 
+    Layers of your own must be in a module that a second process can import.
     Batch size, height and width stay free where the backbone leaves them free.
     SavedModels and ONNX files need TensorFlow, the latter tf2onnx too. Where
     the backend cannot write them itself (PyTorch neither of them, lacking the
@@ -91,6 +95,21 @@ def export(
             "`backbone` must be a functional model with one output, a feature "
             f"map (B, h, w, F); those of {backbone.name!r} have the shapes "
             f"{[tuple(output.shape) for output in outputs]}."
+        )
+    if channels_come_first(backbone):
+        raise ValueError(
+            f"`backbone` {backbone.name!r} has its channels first. Pass "
+            "keras_vicregl.models.backbones.as_backbone(model)."
+        )
+    if preprocessing and keras.config.image_data_format() != "channels_last":
+        raise ValueError(
+            "`preprocessing=True` needs "
+            "keras.config.set_image_data_format('channels_last')."
+        )
+    if preprocessing and "int" in backbone.inputs[0].dtype:
+        raise ValueError(
+            f"`preprocessing=True`, but {backbone.name!r} takes "
+            f"{backbone.inputs[0].dtype} images: it normalises them already."
         )
     _check_replaceable(path, format)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -158,8 +177,12 @@ def _write_saved_model(endpoints: _Endpoints, path: pathlib.Path) -> None:
     archive.track(whole)
     options = {}
     if keras.backend.backend() == "jax":
-        # Free heights and widths are beyond jax2tf's gradients.
-        options["jax2tf_kwargs"] = {"with_gradient": False}
+        options["jax2tf_kwargs"] = {
+            # Free heights and widths are beyond jax2tf's gradients.
+            "with_gradient": False,
+            # Whatever this process runs on.
+            "native_serialization_platforms": ("cpu", "cuda"),
+        }
     signature = [
         keras.InputSpec(shape=whole.input_shape, dtype=whole.inputs[0].dtype)
     ]
@@ -245,6 +268,7 @@ def _write_in_tensorflow(
             str(saved),
             str(path),
             json.dumps({"format": format, **settings}),
+            *_modules_of_layers(backbone),
         ],
         env={**os.environ, "KERAS_BACKEND": "tensorflow"},
         capture_output=True,
@@ -258,10 +282,23 @@ def _write_in_tensorflow(
         )
 
 
+def _modules_of_layers(model: keras.Model) -> list[str]:
+    """Modules whose import registers the classes of a model's layers."""
+    names = {type(layer).__module__ for layer in model._flatten_layers()}
+    return sorted(
+        name
+        for name in names
+        if name.split(".")[0] not in ("keras", "__main__")
+    )
+
+
 def _format_of(path: pathlib.Path, format: str | None) -> str:
     if format is None:
+        suffix = path.suffix
+        if suffix[1:].isdigit():  # as in resnet50_alpha0.9
+            suffix = ""
         format = {".onnx": "onnx", ".keras": "keras", "": "saved_model"}.get(
-            path.suffix, path.suffix
+            suffix, suffix
         )
     if format not in FORMATS:
         raise ValueError(
@@ -269,10 +306,10 @@ def _format_of(path: pathlib.Path, format: str | None) -> str:
             f"in .onnx, .keras or nothing. Received: format={format!r}, "
             f"path={str(path)!r}"
         )
-    if format == "keras" and path.suffix != ".keras":
+    if format != "saved_model" and path.suffix != f".{format}":
         raise ValueError(
-            "`path` must end in .keras for the format 'keras'. Received: "
-            f"path={str(path)!r}"
+            f"`path` must end in .{format} for the format {format!r}. "
+            f"Received: path={str(path)!r}"
         )
     return format
 

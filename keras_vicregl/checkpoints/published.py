@@ -22,6 +22,7 @@ LICENCE = (
 )
 _FULL = "_fullckpt"
 _BLOCK = 2**20
+_CHECKPOINT_STARTS = (b"PK", b"\x80")  # zip files; pickles of old
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,10 +92,10 @@ def download_checkpoint(
 ) -> pathlib.Path:
     """Downloads a published checkpoint, once.
 
-    Shows progress, continues where an interrupted download stopped, and prints
-    the licence. The SHA-256 of the first complete download is kept beside the
-    file, for the authors publish none; the file is checked against it whenever
-    it is used again.
+    Prints the licence, shows progress, and continues where an interrupted
+    download stopped; one process at a time. The authors publish no checksums:
+    the SHA-256 of the first complete download is kept beside the file, which is
+    checked against it whenever it is used again.
 
     Args:
         name: a key of `PUBLISHED`.
@@ -121,13 +122,17 @@ def download_checkpoint(
     folder = pathlib.Path(cache_dir or _keras_home() / "vicregl")
     path = folder / filename
     recorded = path.with_name(filename + ".sha256")
+    print(LICENCE)
     if path.exists():
         _check(path, recorded)
         return path
-    print(LICENCE)
     folder.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(filename + ".part")
     _download(url + filename, partial)
+    with partial.open("rb") as file:
+        if not file.read(2).startswith(_CHECKPOINT_STARTS):
+            partial.unlink()
+            raise OSError(f"{url + filename}: the server sent no checkpoint.")
     _record(partial, recorded)
     partial.replace(path)
     return path
@@ -152,18 +157,24 @@ def _download(url: str, partial: pathlib.Path) -> None:
         raise OSError(f"{url} cannot be reached: {error.reason}.") from error
     with response:
         # A server that knows no ranges sends the whole file again.
-        if response.status != 206:
+        sent = response.headers.get("Content-Range", "")
+        if response.status != 206 or not sent.startswith(f"bytes {start}-"):
             start = 0
         length = response.headers.get("Content-Length")
         total = start + int(length) if length else None
         progress = keras.utils.Progbar(total, unit_name="byte")
         seen = start
+        broken = False
         with partial.open("ab" if start else "wb") as file:
-            for block in _blocks(response):
-                file.write(block)
-                seen += len(block)
-                progress.update(seen)
-    if total is not None and seen < total:
+            try:
+                for block in _blocks(response):
+                    file.write(block)
+                    seen += len(block)
+                    progress.update(seen)
+            except http.client.IncompleteRead as error:
+                seen += file.write(error.partial)
+                broken = True
+    if broken or (total is not None and seen < total):
         raise OSError(
             f"{url}: the connection ended after {seen} of {total} bytes. Run "
             "again to continue."
@@ -198,11 +209,8 @@ def _sha256(path: pathlib.Path) -> str:
 
 
 def _blocks(file: Any) -> Iterator[bytes]:
-    """What is left of a file or response, up to where it breaks off."""
-    try:
-        yield from iter(lambda: file.read(_BLOCK), b"")
-    except http.client.IncompleteRead as error:
-        yield error.partial
+    """What is left of a file or response."""
+    return iter(lambda: file.read(_BLOCK), b"")
 
 
 def _keras_home() -> pathlib.Path:

@@ -54,8 +54,9 @@ def read_state_dict(path: str | os.PathLike) -> dict[str, np.ndarray]:
         raise ValueError(_refusal(torch, path)) from error
     except (RuntimeError, EOFError, OSError, KeyError, IndexError) as error:
         raise ValueError(
-            f"{str(path)!r} is cut short or no PyTorch checkpoint; download or "
-            f"copy it again. PyTorch says: {str(error).splitlines()[:1]}"
+            f"{str(path)!r} is cut short or no PyTorch checkpoint. Remove it, "
+            "with its .sha256 if there is one, and download or copy it again. "
+            f"PyTorch says: {str(error).splitlines()[:1]}"
         ) from error
     return _arrays(content, path)
 
@@ -115,10 +116,18 @@ def _arrays(content: Any, path: pathlib.Path) -> dict[str, np.ndarray]:
             f"{str(path)!r} is neither a plain state dict nor a full "
             f"checkpoint: under {others} it holds no tensors."
         )
-    return {
-        key.removeprefix(_FULL_PREFIX): value.detach().numpy()
-        for key, value in content.items()
-    }
+    arrays = {}
+    for key, value in content.items():
+        key = key.removeprefix(_FULL_PREFIX)
+        if key in arrays:
+            raise ValueError(
+                f"{str(path)!r} holds {key!r} twice, with and without the "
+                f"prefix {_FULL_PREFIX!r}."
+            )
+        if value.is_floating_point():
+            value = value.float()  # NumPy has no bfloat16
+        arrays[key] = value.detach().numpy()
+    return arrays
 
 
 def _refusal(torch: Any, path: pathlib.Path) -> str:

@@ -194,12 +194,11 @@ class MultiView(ViewLayer):
         """Two views of small images, made for scenes of 64 px.
 
         What two crops of a scene share most easily is the colour and the
-        brightness of its background, and a small network on few scenes learns
-        nothing else unless they are disturbed strongly: all views are jittered,
-        twice as far as in the paper's recipes, and half of them are grey. With
-        the paper's colours pretraining makes digits harder to tell than the
-        random network does. Boxes are larger and blur is weaker than for images
-        of 224 px, since objects of a few pixels survive neither.
+        brightness of its background, and a small network on few scenes hardly
+        learns anything else unless they are disturbed strongly: all views are
+        jittered, two to five times as far as in the paper, and half of them
+        are grey. Boxes are larger and blur is weaker than for images of 224
+        px, since objects of a few pixels survive neither.
 
         Args:
             size: rows and columns of a view.

@@ -17,7 +17,13 @@ from keras_vicregl.checkpoints import (
     to_state_dict,
 )
 from keras_vicregl.checkpoints.torch_files import write_state_dict
-from keras_vicregl.models.backbones import ResNet, SmallResNet, as_backbone
+from keras_vicregl.models.backbones import (
+    BACKBONES,
+    ResNet,
+    SmallResNet,
+    as_backbone,
+)
+from keras_vicregl.recipes import RECIPES
 
 torch = pytest.importorskip("torch")
 
@@ -103,7 +109,7 @@ def test_a_full_checkpoint_tells_how_the_model_is_built(whole):
 def test_a_full_checkpoint_comes_back_bit_for_bit(whole, tmp_path):
     _, weights, model = whole
     found = to_state_dict(model)
-    same_bits(dict(sorted(found.items())), dict(sorted(weights.items())))
+    same_bits(found, weights)
     save_checkpoint(model, tmp_path / "back.pth")
     back = torch.load(tmp_path / "back.pth", weights_only=True)["model"]
     assert list(back) == [f"module.{key}" for key in found]
@@ -265,7 +271,78 @@ def test_a_published_name_chooses_backbone_and_alpha(monkeypatch, tmp_path):
     same_bits(to_state_dict(found), to_state_dict(model))
 
 
+def full_checkpoint_of(model, tmp_path, drop=(), add=()):
+    weights = to_state_dict(model)
+    for key in drop:
+        del weights[key]
+    weights.update(dict.fromkeys(add, np.zeros(2, "float32")))
+    write_state_dict(weights, tmp_path / "full.pth", full=True)
+    return tmp_path / "full.pth"
+
+
+def whole_small(**arguments):
+    return VICRegL(
+        SmallResNet(widths=(4, 4, 4, 4)),
+        **{
+            "expander_units": (8, 6),
+            "local_expander_units": (5, 7, 3),
+            "num_classes": 3,
+            **arguments,
+        },
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"num_classes": None}, {"alpha": 1.0}, {"alpha": 0.0}]
+)
+def test_heads_can_be_left_out(arguments, tmp_path):
+    """Whether the checkpoint has them or not."""
+    model, fewer = whole_small(), whole_small(**arguments)
+    path = full_checkpoint_of(model, tmp_path)
+    body = SmallResNet(widths=(4, 4, 4, 4))
+    found = VICRegL.from_checkpoint(path, body, **arguments)
+    weights = to_state_dict(model)
+    expected = {key: weights[key] for key in to_state_dict(fewer)}
+    assert len(expected) < len(weights)
+    same_bits(to_state_dict(found), expected)
+
+    save_checkpoint(fewer, tmp_path / "fewer.pth")
+    body = SmallResNet(widths=(4, 4, 4, 4))
+    found = VICRegL.from_checkpoint(tmp_path / "fewer.pth", body, **arguments)
+    same_bits(to_state_dict(found), to_state_dict(fewer))
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "projector.0.weight",
+        "projector.3.weight",
+        "maps_projector.3.bias",
+        "maps_projector.6.weight",
+        "classifier.weight",
+        "backbone.conv1.weight",
+    ],
+)
+def test_what_a_full_checkpoint_lacks_is_named(key, tmp_path):
+    path = full_checkpoint_of(whole_small(), tmp_path, drop=[key])
+    body = SmallResNet(widths=(4, 4, 4, 4))
+    with pytest.raises(ValueError, match=rf"Missing \(1\): {key}"):
+        VICRegL.from_checkpoint(path, body)
+
+
+def test_a_backbone_takes_only_known_heads_for_heads(tmp_path):
+    path = full_checkpoint_of(whole_small(), tmp_path, add=["head.weight"])
+    with pytest.raises(ValueError, match=r"Surplus \(1\): head\.weight"):
+        load_checkpoint(SmallResNet(widths=(4, 4, 4, 4)), path)
+
+
 def test_recipes_name_their_backbones_and_views():
+    for recipe in RECIPES.values():
+        assert recipe.backbone in BACKBONES
+        groups = recipe.make_views().groups
+        assert [group.count for group in groups] == (
+            [2] if "resnet" in recipe.backbone else [2, 6]
+        )
     model = VICRegL.from_recipe(
         "resnet50",
         backbone=SmallResNet(widths=(4, 4, 4, 4)),

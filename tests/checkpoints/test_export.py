@@ -23,7 +23,7 @@ from keras_vicregl.models.backbones import (
 )
 
 # Two image sizes, two batch sizes.
-SHAPES = ((2, 64, 64, 3), (3, 32, 96, 3))
+SHAPES = ((2, 64, 64, 3), (3, 40, 100, 3))
 # Convolutions of two libraries; the project's promise.
 TOLERANCE = 1e-5
 
@@ -57,6 +57,18 @@ assert "keras_vicregl" not in sys.modules
 np.savez(results, **found)
 """
 
+HOMEMADE = """
+import keras
+
+@keras.saving.register_keras_serializable("homemade")
+class Double(keras.layers.Layer):
+    def call(self, x):
+        return 2 * x
+
+    def compute_output_shape(self, shape):
+        return shape
+"""
+
 
 @pytest.fixture(scope="module")
 def small():
@@ -64,8 +76,8 @@ def small():
     return SmallResNet(widths=(8, 8, 16, 16))
 
 
-# The networks of the paper under TensorFlow, which writes both formats; smaller
-# ones of the same layers where it does so for another backend.
+# The networks of the paper under TensorFlow, which writes all but JAX's
+# SavedModels; elsewhere smaller ones of the same layers, for time's sake.
 PUBLISHED = {"resnet50": ResNet50, "convnext_tiny": ConvNeXtTiny}
 if keras.backend.backend() != "tensorflow":
     PUBLISHED = {
@@ -190,8 +202,45 @@ def test_what_is_something_else_is_not_replaced(small, name, create, tmp_path):
 def test_unknown_formats_are_refused(small, tmp_path):
     with pytest.raises(ValueError, match=r"`format` must be one of.*'\.h5'"):
         export(small, tmp_path / "backbone.h5")
-    with pytest.raises(ValueError, match=r"must end in \.keras"):
-        export(small, tmp_path / "backbone", "keras")
+    for format in ("keras", "onnx"):
+        with pytest.raises(ValueError, match=rf"must end in \.{format}"):
+            export(small, tmp_path / "backbone.pdf", format)
+
+
+def test_numbers_are_no_suffix(small, tmp_path):
+    export(small, tmp_path / "resnet50_alpha0.9")
+    assert (tmp_path / "resnet50_alpha0.9" / "saved_model.pb").exists()
+
+
+def test_nothing_is_normalised_twice(small, tmp_path):
+    export(small, tmp_path / "bytes.keras", preprocessing=True)
+    model = keras.saving.load_model(tmp_path / "bytes.keras")
+    with pytest.raises(ValueError, match="takes uint8 images"):
+        export(model, tmp_path / "again.keras", preprocessing=True)
+
+
+def test_channels_first_are_refused(tmp_path):
+    images = keras.Input((3, 16, 16))
+    x = keras.layers.Conv2D(4, 3, data_format="channels_first")(images)
+    model = keras.Model(images, x, name="first")
+    with pytest.raises(ValueError, match=r"'first' has its channels first"):
+        export(model, tmp_path / "first.keras")
+
+
+def test_layers_of_ones_own_reach_the_second_process(tmp_path, monkeypatch):
+    (tmp_path / "homemade_layers.py").write_text(HOMEMADE)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    layers = importlib.import_module("homemade_layers")
+    images = keras.Input((None, None, 3))
+    model = keras.Model(images, layers.Double()(images))
+    export(model, tmp_path / "double.onnx")
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(tmp_path / "double.onnx")
+    ones = np.ones((1, 2, 2, 3), "float32")
+    (found,) = session.run(["feature_map"], {"images": ones})
+    np.testing.assert_array_equal(found, 2 * ones)
 
 
 def test_a_model_without_feature_map_is_refused(small, tmp_path):

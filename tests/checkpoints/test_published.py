@@ -11,7 +11,8 @@ from keras_vicregl.checkpoints import PUBLISHED, download_checkpoint
 from keras_vicregl.checkpoints.published import find_checkpoint
 
 NAME = "resnet50_alpha0.9"
-CONTENT = np.random.default_rng(0).bytes(3_000_000)
+# Checkpoints are zip files, which start so.
+CONTENT = b"PK" + np.random.default_rng(0).bytes(2_999_998)
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -32,8 +33,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
-        body = CONTENT[start:]
+        body = server.content[start:]
         self.send_response(206 if start else 200)
+        if start:
+            last = len(CONTENT) - 1
+            self.send_header(
+                "Content-Range", f"bytes {start}-{last}/{last + 1}"
+            )
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body[: server.cut])
@@ -46,6 +52,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 def server():
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     server.requests, server.ranges, server.cut = [], True, None
+    server.content = CONTENT
     server.url = f"http://127.0.0.1:{server.server_port}/"
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -66,6 +73,7 @@ def test_it_downloads_once(server, tmp_path, capsys):
     recorded = (tmp_path / (path.name + ".sha256")).read_text().strip()
     assert recorded == hashlib.sha256(CONTENT).hexdigest()
     assert download(server, tmp_path) == path
+    assert "CC-BY-NC" in capsys.readouterr().out
     assert server.requests == [("/resnet50_alpha0.9.pth", None)]
     assert len(list(tmp_path.iterdir())) == 2
 
@@ -97,6 +105,13 @@ def test_leftovers_of_another_file_are_dropped(server, tmp_path):
     with pytest.raises(OSError, match="416"):
         download(server, tmp_path)
     assert download(server, tmp_path).read_bytes() == CONTENT
+
+
+def test_a_page_in_the_place_of_the_file_is_refused(server, tmp_path):
+    server.content = b"<html>Please log in</html>"
+    with pytest.raises(OSError, match="no checkpoint"):
+        download(server, tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_file_that_changed_is_refused(server, tmp_path):

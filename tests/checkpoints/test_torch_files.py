@@ -98,8 +98,9 @@ class _Called:
 def test_the_allowed_name_is_never_called(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "optimizers", None)
     torch.save({"a": _Called()}, tmp_path / "called.pth")
-    with pytest.raises(ValueError, match=r"called\.pth"):
+    with pytest.raises(ValueError, match=r"called\.pth") as caught:
         read_state_dict(tmp_path / "called.pth")
+    assert "must not be called" in str(caught.value.__cause__)
 
 
 @pytest.mark.parametrize("kept", [0, 1, 100, -30])
@@ -125,12 +126,20 @@ def test_another_file_is_refused(tmp_path):
         (torch.zeros(2), "no state dict, but a Tensor"),
         ({}, "no state dict"),
         ({"epoch": 1, "weights": torch.zeros(2)}, r"under \['epoch'\]"),
+        ({"a": torch.zeros(2), "module.a": torch.zeros(2)}, "'a' twice"),
     ],
 )
 def test_other_contents_are_refused(content, message, tmp_path):
     torch.save(content, tmp_path / "other.pth")
     with pytest.raises(ValueError, match=message):
         read_state_dict(tmp_path / "other.pth")
+
+
+def test_bfloat16_becomes_float32(tmp_path):
+    values = torch.tensor([0.5, -3.0], dtype=torch.bfloat16)
+    torch.save({"a": values}, tmp_path / "half.pth")
+    expected = {"a": np.array([0.5, -3.0], "float32")}
+    assert_same(read_state_dict(tmp_path / "half.pth"), expected)
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import keras
 
 _TO_CHANNELS_FIRST = (3, 1, 2)
@@ -18,7 +16,9 @@ def as_backbone(
     Models of `keras.applications` and the like end in pooling and a
     classifier, or at a stride that is too coarse. What is returned shares its
     layers and weights with the model, up to one feature map. A model whose
-    channels come first is put between two transpositions.
+    channels come first is put between two transpositions. Views arrive
+    normalised: where a model rescales pixels itself, switch that off
+    (`include_rescaling=False` in keras-cv).
 
     Args:
         model: A functional or sequential model from images `(B, H, W, C)`, or
@@ -75,34 +75,36 @@ def feature_map_layers(model: keras.Model) -> list[str]:
     if not _is_graph(model):
         return []
     last = {}
-    for layer in _layers_with_feature_map(model):
-        shape = layer.output.shape
-        axes = slice(2, 4) if channels_come_first(model) else slice(1, 3)
+    axes = slice(2, 4) if channels_come_first(model) else slice(1, 3)
+    for name, output in _feature_maps(model).items():
         # Of models for any size, only the channels tell the stages apart.
-        last[shape[axes] if None not in shape[axes] else shape] = layer.name
+        sizes = output.shape[axes]
+        last[sizes if None not in sizes else output.shape] = name
     return list(last.values())
 
 
 def channels_come_first(model: keras.Model) -> bool:
-    """Whether the layers of a model have their channels first."""
-    return any(
+    """Whether a model takes images `(B, C, H, W)`.
+
+    Its layers say that they have their channels first, and the shape of its
+    images that they do: there are fewer channels than rows or columns.
+    """
+    shape = getattr(model, "input_shape", None)
+    if not isinstance(shape, tuple) or len(shape) != 4 or shape[1] is None:
+        return False
+    fewer = shape[3] is None or shape[1] < shape[3]
+    return fewer and any(
         getattr(layer, "data_format", None) == "channels_first"
         for layer in model._flatten_layers()
-    ) and not any(isinstance(layer, _Transposed) for layer in model.layers)
-
-
-@keras.saving.register_keras_serializable(package="keras_vicregl")
-class _Transposed(keras.layers.Permute):
-    """Marks a model that has been put between transpositions."""
+    )
 
 
 def _channels_last(model: keras.Model) -> keras.Model:
     channels, height, width = model.input_shape[1:]
     images = keras.Input((height, width, channels))
-    x = _Transposed(_TO_CHANNELS_FIRST)(images)
-    return keras.Model(
-        images, _Transposed(_TO_CHANNELS_LAST)(model(x)), name=model.name
-    )
+    x = keras.layers.Permute(_TO_CHANNELS_FIRST)(images)
+    x = keras.layers.Permute(_TO_CHANNELS_LAST)(model(x))
+    return keras.Model(images, x, name=model.name)
 
 
 def _cut(model: keras.Model, output: keras.KerasTensor) -> keras.Model:
@@ -118,24 +120,39 @@ def _is_feature_map(outputs: list[keras.KerasTensor]) -> bool:
     return len(outputs) == 1 and len(getattr(outputs[0], "shape", ())) == 4
 
 
-def _layers_with_feature_map(
-    model: keras.Model,
-) -> Iterable[keras.layers.Layer]:
-    for layer in model.layers:
-        if not isinstance(layer, keras.layers.InputLayer) and _is_feature_map(
-            [layer.output]
-        ):
-            yield layer
+def _outputs(model: keras.Model) -> dict[str, keras.KerasTensor]:
+    """Output of each layer in this model's graph, by the layer's name.
+
+    A layer's own `output` is that of its first call, and of a nested model one
+    of the inner graph.
+    """
+    graph = getattr(model, "_functional", None) or model
+    return {
+        node.operation.name: node.output_tensors[0]
+        for _, nodes in sorted(graph._nodes_by_depth.items(), reverse=True)
+        for node in nodes
+        if len(node.output_tensors) == 1
+        and not isinstance(node.operation, keras.layers.InputLayer)
+    }
+
+
+def _feature_maps(model: keras.Model) -> dict[str, keras.KerasTensor]:
+    """Outputs with rows and columns; 1 x 1 is what is left of a pooled one."""
+    return {
+        name: output
+        for name, output in _outputs(model).items()
+        if _is_feature_map([output]) and output.shape[1:].count(1) < 2
+    }
 
 
 def _last_feature_map(model: keras.Model) -> keras.KerasTensor:
-    layers = list(_layers_with_feature_map(model))
-    if layers:
-        return layers[-1].output
+    maps = _feature_maps(model)
+    if maps:
+        return list(maps.values())[-1]
+    shapes = {str(output.shape) for output in _outputs(model).values()}
     raise ValueError(
         f"`model` must have a layer that gives a feature map (B, h, w, F). "
-        f"{model.name!r} has none, only outputs of shapes "
-        f"{sorted({str(layer.output.shape) for layer in model.layers})}."
+        f"{model.name!r} has none, only outputs of shapes {sorted(shapes)}."
     )
 
 
@@ -149,18 +166,18 @@ def _named_feature_map(
     layer_name = getattr(model, "pyramid_level_inputs", {}).get(
         layer_name, layer_name
     )
-    names = [layer.name for layer in model.layers]
-    if layer_name not in names:
+    outputs = _outputs(model)
+    if layer_name not in outputs:
         raise ValueError(
             f"`layer_name` must be a layer of {model.name!r}, one of "
-            f"{', '.join([*levels, *names])}. "
+            f"{', '.join([*levels, *outputs])}. "
             f"Received: layer_name={layer_name!r}"
         )
-    output = model.get_layer(layer_name).output
+    output = outputs[layer_name]
     if not _is_feature_map([output]):
         raise ValueError(
             "`layer_name` must be a layer that gives one feature map "
             f"(B, h, w, F). Received: layer_name={layer_name!r}, whose output "
-            f"has shape {getattr(output, 'shape', None)}"
+            f"has shape {output.shape}"
         )
     return output

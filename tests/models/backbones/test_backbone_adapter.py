@@ -67,6 +67,29 @@ def test_levels_of_a_pyramid_have_names():
     assert as_backbone(theirs) is theirs
 
 
+@pytest.mark.parametrize("nest", ["functional", "sequential"])
+def test_a_nested_base_is_found(nest):
+    base = as_backbone(classifier())
+    if nest == "functional":
+        inputs = keras.Input((16, 16, 3))
+        x = keras.layers.GlobalAveragePooling2D()(base(inputs))
+        model = keras.Model(inputs, keras.layers.Dense(2)(x))
+    else:
+        pool = keras.layers.GlobalAveragePooling2D()
+        model = keras.Sequential([base, pool, keras.layers.Dense(2)])
+    images = np.random.default_rng(0).standard_normal((2, 16, 16, 3))
+    backbone = as_backbone(model)
+    np.testing.assert_array_equal(
+        seeded_weights.run(backbone, images), seeded_weights.run(base, images)
+    )
+
+
+def test_logits_of_one_position_are_no_feature_map():
+    with seeded_weights.no_weights():
+        model = keras.applications.MobileNet(weights=None, alpha=0.25)
+        assert as_backbone(model).output_shape == (None, 7, 7, 256)
+
+
 def channels_first():
     images = keras.Input((3, 16, 24))
     x = keras.layers.Conv2D(4, 3, 2, data_format="channels_first")(images)
