@@ -37,6 +37,11 @@ class _Group:
         )
         self.size = self.maps.shape[1]
 
+    def take(self, rows: Any) -> Any:
+        """Local embeddings `(..., C)` in rows of the flattened maps."""
+        channels = self.maps.shape[-1]
+        return ops.take(ops.reshape(self.maps, (-1, channels)), rows, axis=0)
+
 
 class _Side:
     """One side of some pairs of views: members of a group, next to another."""
@@ -59,15 +64,17 @@ class _Side:
         )[self.members]
         return tensors[0] if len(tensors) == 1 else ops.concatenate(tensors, 1)
 
-    def gather(self, slots: Any) -> Any:
-        """Local embeddings at slots `(B, P, K)`, as `(P, K, B, C)`."""
-        maps = self.group.maps
-        batch, channels = ops.shape(maps)[2:]
+    def rows(self, slots: Any) -> Any:
+        """Where slots `(B, P, K)` stand in the group's rows, `(P, K, B)`."""
+        batch = ops.shape(self.group.maps)[2]
         first, last, _ = self.members.indices(len(self.group.views))
         view = ops.arange(first, last, dtype="int32")[:, None, None]
         slot = view * self.size + ops.transpose(slots, (1, 2, 0))
-        rows = slot * batch + ops.arange(batch, dtype="int32")
-        return ops.take(ops.reshape(maps, (-1, channels)), rows, axis=0)
+        return slot * batch + ops.arange(batch, dtype="int32")
+
+    def gather(self, slots: Any) -> Any:
+        """Local embeddings at slots `(B, P, K)`, as `(P, K, B, C)`."""
+        return self.group.take(self.rows(slots))
 
 
 class LocalTerms:
@@ -159,8 +166,10 @@ class LocalTerms:
                     neighbours, values, count
                 )
             mask = None if limit is None else _within(kept, limit)
-            x = queries.maps() if slots is None else queries.gather(slots)
-            y = candidates.gather(nearest)
+            if slots is None:
+                x, y = queries.maps(), candidates.gather(nearest)
+            else:
+                x, y = _gather_both(queries, slots, candidates, nearest)
             weight = times * pairs / (2 * self.ordered_pairs)
             self.inv = self.inv + weight * _invariance(x, y, mask)
             if self.options.regularize == "maps":
@@ -205,6 +214,19 @@ class LocalTerms:
                 self.var = self.var + var
                 self.cov = self.cov + cov
         return self.inv, self.var, self.cov
+
+
+def _gather_both(
+    queries: _Side, slots: Any, candidates: _Side, nearest: Any
+) -> tuple[Any, Any]:
+    """Both sides of some matches, in one go where they are of one size.
+
+    The gradient of each gathering is as large as all maps of the group.
+    """
+    if queries.group is not candidates.group:
+        return queries.gather(slots), candidates.gather(nearest)
+    rows = ops.stack([queries.rows(slots), candidates.rows(nearest)])
+    return tuple(ops.unstack(queries.group.take(rows), 2))
 
 
 def _within(squared: Any, max_distance: Any) -> Any:

@@ -154,18 +154,20 @@ def variance_covariance(
                 (upstream,) = args
             scale = upstream * (valid / channels)
             to_hinge, to_shared = scale[0][..., None], scale[1][..., None]
+            per_slot = 4.0 * to_shared[..., None] / ops.square(freedom_2)
+            # On the product, the smaller of the two.
+            scaled = per_slot * product
             if by_samples:
-                through_product = ops.matmul(product, centred)
+                through_product = ops.matmul(scaled, centred)
             else:
-                through_product = ops.matmul(centred, product)
+                through_product = ops.matmul(centred, scaled)
             active = ops.cast(deviation < 1.0, "float32")
             per_channel = 4.0 * to_shared * variance
             per_channel = per_channel + to_hinge * active / deviation
             per_channel = (per_channel / freedom_1)[..., None, :]
-            per_slot = 4.0 * to_shared[..., None] / ops.square(freedom_2)
             # Both parts sum to zero over the batch: centring is its own
             # gradient.
-            return per_slot * through_product - per_channel * centred
+            return through_product - per_channel * centred
 
         return ops.stack([hinge, shared]) * valid, gradient
 
