@@ -16,7 +16,6 @@ from keras_vicregl.models._plumbing import (
     feature_channels,
     has_batch_normalization,
 )
-from keras_vicregl.models.backbones.registry import backbone as named_backbone
 from keras_vicregl.models.guards import StopOnNonFinite
 from keras_vicregl.models.heads import check_units, expander
 from keras_vicregl.models.monitors import collapse_monitors
@@ -387,15 +386,16 @@ class VICRegL(TrainStep, keras.Model):
 
     @classmethod
     def from_recipe(cls, name: str, **kwargs: Any) -> "VICRegL":
-        """The model of one of the paper's recipes, with random weights.
+        """The model of a recipe, with random weights.
 
         Args:
             name: a key of `keras_vicregl.recipes.RECIPES`, whose
                 `make_views()` gives the views that go with it.
-            **kwargs: arguments of `VICRegL` that replace the recipe's.
+            **kwargs: arguments of `Recipe.make_model`: of `VICRegL`, to
+                replace the recipe's, and `precision`.
 
         Returns:
-            A `VICRegL`.
+            A `VICRegL`, with the recipe's precision where none is given.
 
         Raises:
             ValueError: if there is no recipe of that name.
@@ -411,11 +411,7 @@ class VICRegL(TrainStep, keras.Model):
                 f"`name` must be one of {', '.join(RECIPES)}; received "
                 f"{name!r}."
             )
-        recipe = RECIPES[name]
-        kwargs.setdefault("alpha", recipe.alpha)
-        if "backbone" not in kwargs:
-            kwargs["backbone"] = named_backbone(recipe.backbone)
-        return cls(**kwargs)
+        return RECIPES[name].make_model(model_class=cls, **kwargs)
 
     @classmethod
     def from_checkpoint(
