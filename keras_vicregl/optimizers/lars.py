@@ -157,5 +157,6 @@ class LARS(SelectiveOptimizer, keras.optimizers.Optimizer):
 
 def _norm(x: Any) -> Any:
     """The Euclidean norm, in float32 or better."""
-    dtype = keras.backend.result_type(x.dtype, "float32")
-    return ops.sqrt(ops.sum(ops.square(ops.cast(x, dtype))))
+    if keras.backend.standardize_dtype(x.dtype) in ("float16", "bfloat16"):
+        x = ops.cast(x, "float32")
+    return ops.sqrt(ops.sum(ops.square(x)))
