@@ -1,16 +1,22 @@
-"""Data: the built-in digit scenes, and batches of views for `fit`."""
+"""Data: sources of images, digit scenes, and batches of views for `fit`."""
 
-from keras_vicregl.data.pipeline import as_dataset, view_batches
+from keras_vicregl.data.arrays import as_dataset
+from keras_vicregl.data.image_source import ImageSource
+from keras_vicregl.data.pipeline import steps_per_epoch, view_batches
 from keras_vicregl.data.scenes import (
     CLASS_NAMES,
     SEGMENTATION_CLASS_NAMES,
     digit_scenes,
 )
+from keras_vicregl.data.sources import load
 
 __all__ = [
     "CLASS_NAMES",
     "SEGMENTATION_CLASS_NAMES",
+    "ImageSource",
     "as_dataset",
     "digit_scenes",
+    "load",
+    "steps_per_epoch",
     "view_batches",
 ]

@@ -6,11 +6,17 @@ data set are of use without it.
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from keras_vicregl.data import _epochs
+from keras_vicregl.data._checks import check_integer, check_pair
+from keras_vicregl.data.arrays import ArraySource
+from keras_vicregl.data.image_source import IMAGES, ImageSource
+
+SEEDS = "seeds"
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -18,85 +24,64 @@ if TYPE_CHECKING:
 # Examples to shuffle among where the source does not hold all in memory.
 _SHUFFLE_BUFFER = 1024
 
-
-def as_dataset(arrays: Mapping[str, np.ndarray]) -> tf.data.Dataset:
-    """A `tf.data.Dataset` of the single examples in a dictionary of arrays.
-
-    Args:
-        arrays: Arrays (N, ...) such as `digit_scenes` returns.
-
-    Returns:
-        N dictionaries with the same keys, in order, not batched.
-
-    Raises:
-        ValueError: If there are no arrays, they are empty or differ in length.
-
-    Example:
-
-    >>> dataset = as_dataset({"images": np.zeros((5, 8, 8, 3), "uint8")})
-    >>> dataset.cardinality().numpy().item(), dataset.element_spec["images"]
-    (5, TensorSpec(shape=(8, 8, 3), dtype=tf.uint8, name=None))
-    """
-    import tensorflow as tf
-
-    shapes = {key: np.shape(value) for key, value in arrays.items()}
-    lengths = {shape[0] if shape else 0 for shape in shapes.values()}
-    if len(lengths) != 1 or 0 in lengths:
-        raise ValueError(
-            "arrays must have one length, which is not zero. Received the "
-            f"shapes {shapes}"
-        )
-    # Not on a GPU, where they would stay.
-    with tf.device("cpu"):
-        return tf.data.Dataset.from_tensor_slices(dict(arrays))
+MultiViewLike = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 def view_batches(
-    data: Mapping[str, np.ndarray] | tf.data.Dataset,
-    multi_view: Callable[[dict[str, Any]], dict[str, Any]],
+    data: Mapping[str, np.ndarray] | ImageSource | tf.data.Dataset,
+    multi_view: MultiViewLike,
     *,
     batch_size: int,
     seed: int,
     shuffle: bool | int = True,
     drop_remainder: bool = True,
-    epoch: tf.Variable | None = None,
+    start: tuple[int, int] = (0, 0),
+    shard: tuple[int, int] = (0, 1),
     prefetch: int | None = None,
 ) -> tf.data.Dataset:
     """Shuffled batches of views for `fit`, new ones in each epoch.
 
     The views of an example depend on `(seed, epoch, index of the example)` and
     so does the order of the examples: neither on threads, nor on what was
-    drawn before. An epoch is an iteration over the data set, counted from
-    0, so that two data sets made alike give the same epochs in turn. To
-    start elsewhere - where an interrupted run goes on - pass a variable
-    as `epoch` and set it when an epoch begins:
+    drawn before. An epoch is an iteration over the data set. It has passed
+    when its last batch has been taken; one that was given up before that is
+    begun again, so that looking at a batch changes nothing. (Whoever takes
+    batches ahead must look at fewer than an epoch has: `fit` under JAX on
+    accelerators takes two.)
 
-        with tf.device("cpu"):
-            epoch = tf.Variable(0, dtype=tf.int64)
-        batches = view_batches(..., epoch=epoch)
-        set_epoch = keras.callbacks.LambdaCallback(
-            on_epoch_begin=lambda number, logs: epoch.assign(number)
-        )
-        model.fit(batches, initial_epoch=10, callbacks=[set_epoch])
+    An interrupted run goes on where it stopped with `start`, `fit`'s
+    `initial_epoch` telling the same epoch. To get to a step in the middle of
+    an epoch nothing is decoded again, and with files or arrays, nothing read:
+
+        batches = view_batches(..., start=(epoch, step))
+        model.fit(batches, initial_epoch=epoch, epochs=100)
+
+    Where an image cannot be read and `on_error="skip"` was given to `load`,
+    the image before it in the batch takes its place, and the one after it
+    where there is none before.
 
     Args:
-        data: A dictionary of arrays, or an unbatched `tf.data.Dataset` of
-            dictionaries, with `"images"` (H, W, 3) and optionally
-            `"labels"`. The data set must yield its examples in the same order
-            each time. Where its images differ in size, views are made image
-            by image instead of batch by batch.
+        data: What `load` returns; a dictionary of arrays; or an unbatched
+            `tf.data.Dataset` of dictionaries, with `"images"` (H, W, 3) and
+            optionally `"labels"`, which must yield its examples in the same
+            order each time. Where images may differ in size, views are made
+            image by image instead of batch by batch.
         multi_view: A `keras_vicregl.views.MultiView`, or a function that puts
             other layers before it: takes a dictionary with the keys of
             `data` and `"seeds"`, (B, 2) int64, on which all its randomness
             should depend.
-        batch_size: Examples in a batch, over all devices.
+        batch_size: Examples in a batch, over all processes and devices.
         seed: A non-negative integer.
-        shuffle: False keeps the order. True shuffles arrays completely, and a
-            `tf.data.Dataset` within a buffer of 1024 examples; an integer
+        shuffle: False keeps the order. True shuffles completely what can be
+            read in any order (arrays and files), and a stream (TFDS, a
+            `tf.data.Dataset`) within a buffer of 1024 examples; an integer
             is the size of the buffer in either case.
         drop_remainder: Whether to drop the last batch where it is smaller.
-        epoch: A scalar int64 variable on the CPU, read when an iteration
-            begins. Default: iterations are counted.
+        start: Epoch and step at which the first iteration begins; each further
+            one is the next epoch. With a step other than 0 the data set has
+            no cardinality, since the first epoch is shorter.
+        shard: Number of this process, and how many there are. Process p of P
+            gets rows p B / P to (p + 1) B / P of each batch of B.
         prefetch: Batches to prepare ahead. Default: as many as tf.data finds
             useful.
 
@@ -107,7 +92,10 @@ def view_batches(
     Raises:
         ValueError: If an argument is outside what it may be, or not one full
             batch would come out.
-        TypeError: If `data` is neither arrays nor a data set of dictionaries.
+        TypeError: If `data` is none of the kinds above.
+        tf.errors.InvalidArgumentError: From an iteration: an image cannot be
+            read and `on_error="raise"`, or all of a batch cannot. The
+            message says which and why.
 
     Example:
 
@@ -123,109 +111,201 @@ def view_batches(
 
     from keras_vicregl.views import MultiView
 
-    _check_integer("batch_size", batch_size, smallest=1)
-    _check_integer("seed", seed, smallest=0)
+    check_integer("batch_size", batch_size, smallest=1)
+    check_integer("seed", seed, smallest=0)
     if not isinstance(shuffle, bool):
-        _check_integer("shuffle", shuffle, smallest=1)
-    if isinstance(data, Mapping):
-        examples = as_dataset(data)
-        buffer = len(examples) if shuffle is True else int(shuffle)
-    else:
-        examples = data
-        buffer = _SHUFFLE_BUFFER if shuffle is True else int(shuffle)
-    _check_examples(examples)
-    count = int(examples.cardinality())
-    if drop_remainder and 0 <= count < batch_size:
+        check_integer("shuffle", shuffle, smallest=1)
+    plan = _epochs.Plan(
+        batch_size,
+        drop_remainder,
+        shuffle,
+        _checked_shard(shard, batch_size, drop_remainder),
+    )
+    source = _as_source(data)
+    steps = plan.steps(source._cardinality)
+    if steps == 0:
         raise ValueError(
-            f"{count} examples do not fill a batch of batch_size={batch_size}. "
-            "Lower it, or pass drop_remainder=False."
+            f"{source._cardinality} examples do not fill a batch of "
+            f"batch_size={batch_size}. Lower it, or pass drop_remainder=False."
         )
+    epoch, step = _checked_start(start, steps)
 
-    batches = _seeded_epochs(examples, seed=seed, buffer=buffer, epoch=epoch)
-    parallel = {"num_parallel_calls": tf.data.AUTOTUNE, "deterministic": True}
-    if examples.element_spec["images"].shape.is_fully_defined():
-        batches = batches.batch(batch_size, drop_remainder)
-        batches = batches.map(multi_view, **parallel)
-    else:
-        batches = batches.map(multi_view, **parallel)
-        batches = batches.batch(batch_size, drop_remainder)
-    batches = batches.map(MultiView.to_fit, **parallel)
-    return batches.prefetch(tf.data.AUTOTUNE if prefetch is None else prefetch)
+    # Not on a GPU, where constants would stay.
+    with tf.device("cpu"):
+        position = _epochs.Position((epoch, step))
+        groups = _epochs.epochs(
+            lambda order_seed: source._groups(plan, order_seed),
+            seed=seed,
+            steps=steps,
+            position=position,
+        )
+        batches = _views(groups, source, multi_view, plan)
+        batches = batches.map(
+            lambda batch, facts: (MultiView.to_fit(batch), facts)
+        )
+        batches = batches.prefetch(
+            tf.data.AUTOTUNE if prefetch is None else prefetch
+        )
+        batches = _epochs.finish_epochs(batches, position, steps)
+        if step or steps == tf.data.UNKNOWN_CARDINALITY:
+            return batches
+        return batches.apply(tf.data.experimental.assert_cardinality(steps))
 
 
-def _seeded_epochs(
-    examples: tf.data.Dataset,
-    *,
-    seed: int,
-    buffer: int,
-    epoch: tf.Variable | None,
+def steps_per_epoch(
+    data: Mapping[str, np.ndarray] | ImageSource | tf.data.Dataset,
+    batch_size: int,
+    drop_remainder: bool = True,
+) -> int:
+    """Batches that `view_batches` makes in an epoch.
+
+    Args:
+        data: See `view_batches`.
+        batch_size: Examples in a batch, over all processes and devices.
+        drop_remainder: See `view_batches`.
+
+    Returns:
+        The number of them: of a whole epoch, wherever a run has started.
+
+    Raises:
+        ValueError: If `data` does not know its length.
+
+    Example:
+
+    >>> steps_per_epoch({"images": np.zeros((10, 8, 8, 3), "uint8")}, 4)
+    2
+    """
+    batch_size = check_integer("batch_size", batch_size, smallest=1)
+    count = _as_source(data)._cardinality
+    if count < 0:
+        raise ValueError(
+            "data is a data set of unknown or endless length. Give it one by "
+            "tf.data.experimental.assert_cardinality, or by take."
+        )
+    return _epochs.Plan(batch_size, drop_remainder, False, (0, 1)).steps(count)
+
+
+class _DatasetSource(ImageSource):
+    """A `tf.data.Dataset` of examples that are ready."""
+
+    def __init__(self, dataset: tf.data.Dataset) -> None:
+        super().__init__("data", max(int(dataset.cardinality()), 0))
+        self._dataset = dataset
+        self._cardinality = int(dataset.cardinality())
+        shape = dataset.element_spec[IMAGES].shape
+        self._is_batched = shape.is_fully_defined()
+
+    def _groups(
+        self, plan: _epochs.Plan, order_seed: tf.Tensor
+    ) -> tf.data.Dataset:
+        if plan.shuffle is True:
+            plan = plan._replace(shuffle=_SHUFFLE_BUFFER)
+        if self._is_batched:
+            return _epochs.element_groups(self._dataset, plan, order_seed)
+        return _epochs.window_groups(self._dataset, plan, order_seed)
+
+    def _reader(self) -> Callable[[Any, Any], dict]:
+        return lambda index, element: element
+
+
+def _views(
+    groups: tf.data.Dataset,
+    source: ImageSource,
+    multi_view: MultiViewLike,
+    plan: _epochs.Plan,
 ) -> tf.data.Dataset:
-    """Examples with `"seeds"`, shuffled within `buffer` unless it is 0."""
+    """Pairs of a batch of views and the facts that came with its group."""
     import tensorflow as tf
 
-    if epoch is None:
-        with tf.device("cpu"):  # as all of tf.data
-            next_epoch = tf.Variable(0, dtype=tf.int64, trainable=False)
+    read = source._reader()
+    parallel = {"num_parallel_calls": tf.data.AUTOTUNE, "deterministic": True}
 
-    def current_epoch(_: tf.Tensor) -> tf.Tensor:
-        if epoch is not None:
-            return tf.cast(epoch, tf.int64)
-        return next_epoch.assign_add(1) - 1
+    def make(view_seed: tf.Tensor, index: tf.Tensor, element: Any) -> dict:
+        seeds = tf.stack([tf.fill(tf.shape(index), view_seed), index], axis=-1)
+        return multi_view({**read(index, element), SEEDS: seeds})
 
-    def one_epoch(number: tf.Tensor) -> tf.data.Dataset:
-        # The order must not depend on `tf.random.set_seed` (whose 0, besides,
-        # `shuffle` cannot compare with a tensor): this graph has its own.
-        tf.compat.v1.set_random_seed(1)
-        order_seed, view_seed = tf.unstack(
-            tf.random.stateless_uniform(
-                (2,), (seed, number), minval=None, maxval=None, dtype=tf.int64
-            )
+    if source._is_batched:
+        return groups.map(
+            lambda group, facts: (make(facts["view_seed"], *group), facts),
+            **parallel,
         )
 
-        def add_seeds(index: tf.Tensor, example: dict) -> dict:
-            return {**example, "seeds": tf.stack([view_seed, index])}
-
-        numbered = examples.enumerate()
-        if buffer:
-            numbered = numbered.shuffle(
-                buffer, seed=order_seed, reshuffle_each_iteration=False
-            )
-        return numbered.map(add_seeds)
-
-    # The flat_map makes a pipeline anew for each iteration, and with it the
-    # only thing that is drawn by counting: the number of the epoch.
-    seeded = tf.data.Dataset.from_tensors(0).map(current_epoch)
-    seeded = seeded.flat_map(one_epoch)
-    count = examples.cardinality()
-    if count == tf.data.UNKNOWN_CARDINALITY:
-        return seeded
-    return seeded.apply(tf.data.experimental.assert_cardinality(count))
-
-
-def _check_integer(name: str, value: Any, smallest: int) -> None:
-    try:
-        fits = operator.index(value) >= smallest
-    except TypeError:
-        fits = False
-    if not fits:
-        raise ValueError(
-            f"{name} must be an integer of at least {smallest}. "
-            f"Received: {name}={value!r}"
+    def batch_of(window: tf.data.Dataset, facts: dict) -> tf.data.Dataset:
+        views = window.map(
+            lambda index, element: make(facts["view_seed"], index, element),
+            **parallel,
         )
+        batch = views.batch(plan.share, plan.drop_remainder)
+        return batch.map(lambda batch: (batch, facts))
+
+    # Two batches at a time, lest threads wait at the end of each.
+    return groups.interleave(
+        batch_of,
+        cycle_length=2,
+        block_length=1,
+        num_parallel_calls=2,
+        deterministic=True,
+    )
 
 
-def _check_examples(examples: Any) -> None:
-    spec = getattr(examples, "element_spec", None)
-    if not isinstance(spec, dict) or "images" not in spec:
+def _as_source(data: Any) -> ImageSource:
+    if isinstance(data, ImageSource):
+        return data
+    if isinstance(data, Mapping):
+        arrays = {key: np.asarray(value) for key, value in data.items()}
+        if IMAGES in arrays:
+            _check_rank(arrays[IMAGES].shape[1:])
+            return ArraySource(arrays)
+    spec = getattr(data, "element_spec", None)
+    if not isinstance(spec, dict) or IMAGES not in spec:
         raise TypeError(
-            "data must be a dictionary of arrays or a tf.data.Dataset of "
-            "dictionaries, with the key 'images'. Received: "
-            f"{type(examples).__name__}"
-            + ("" if spec is None else f" of {spec}")
+            "data must be what load returns, a dictionary of arrays or a "
+            "tf.data.Dataset of dictionaries, with the key 'images'. Received: "
+            f"{type(data).__name__}" + ("" if spec is None else f" of {spec}")
         )
-    if spec["images"].shape.rank not in (None, 3):
+    _check_rank(spec[IMAGES].shape)
+    return _DatasetSource(data)
+
+
+def _check_rank(shape: Any) -> None:
+    import tensorflow as tf
+
+    if tf.TensorShape(shape).rank not in (None, 3):
         raise ValueError(
             "data must be single examples, images (H, W, 3): view_batches "
-            "makes the batches. Received: images of shape "
-            f"{spec['images'].shape}"
+            f"makes the batches. Received: images of shape {shape}"
         )
+
+
+def _checked_start(start: Any, steps: int) -> tuple[int, int]:
+    epoch, step = check_pair("start", start, "epoch and step")
+    if 0 <= steps < step:
+        raise ValueError(
+            f"start must be a position within an epoch, of {steps} steps. "
+            f"Received: start={start!r}. Are batch_size, data and "
+            "drop_remainder those of the run that is to go on?"
+        )
+    # The end of an epoch is the beginning of the next one.
+    return (epoch + 1, 0) if step == steps else (epoch, step)
+
+
+def _checked_shard(
+    shard: Any, batch_size: int, drop_remainder: bool
+) -> tuple[int, int]:
+    index, count = check_pair("shard", shard, "number and count of processes")
+    if index >= count:
+        raise ValueError(
+            "shard must be (index, count) with 0 <= index < count. "
+            f"Received: shard={shard!r}"
+        )
+    if batch_size % count:
+        raise ValueError(
+            f"batch_size={batch_size}, the examples of all processes together, "
+            f"does not divide by the {count} of shard={shard!r}."
+        )
+    if count > 1 and not drop_remainder:
+        raise ValueError(
+            "drop_remainder=False would give the last batch's processes "
+            "different numbers of examples. Leave it True, or shard=(0, 1)."
+        )
+    return index, count

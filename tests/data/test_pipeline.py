@@ -7,7 +7,11 @@ import pytest
 tf = pytest.importorskip("tensorflow")
 pytest.importorskip("keras_cv")
 
-from keras_vicregl.data import as_dataset, view_batches  # noqa: E402
+from keras_vicregl.data import (  # noqa: E402
+    as_dataset,
+    steps_per_epoch,
+    view_batches,
+)
 from keras_vicregl.views import MultiView  # noqa: E402
 
 COUNT = 10
@@ -38,6 +42,26 @@ def epoch_of(batches):
         np.concatenate([labels for _, labels in elements]),
         np.concatenate([inputs["views"][1] for inputs, _ in elements]),
     )
+
+
+def equal(one, other):
+    keras.tree.assert_same_structure(one, other)
+    keras.tree.map_structure(np.testing.assert_array_equal, one, other)
+
+
+def same(one, other):
+    try:
+        equal(one, other)
+    except AssertionError:
+        return False
+    return True
+
+
+def of_any_size(example):
+    """The same example, of a size that is not known before it comes."""
+    shape = tf.unstack(tf.shape(example["images"]) + [0, 0, 0])
+    sizes = tf.where(example["labels"] < 100, shape, [1, 1, 3])
+    return {**example, "images": tf.reshape(example["images"], sizes)}
 
 
 def make(data=ARRAYS, multi_view=seeds_as_views, **options):
@@ -153,15 +177,69 @@ def test_sources_of_unknown_and_endless_length():
     assert len(set(seeds[:, 1])) == 24
 
 
-def test_epoch_variable():
-    with tf.device("cpu"):
-        epoch = tf.Variable(2, dtype=tf.int64)
-    batches, counted = make(epoch=epoch), make()
-    expected = [epoch_of(counted) for _ in range(3)]
-    np.testing.assert_equal(epoch_of(batches), expected[2])
-    np.testing.assert_equal(epoch_of(batches), expected[2])
-    epoch.assign(0)
-    np.testing.assert_equal(epoch_of(batches), expected[0])
+@pytest.mark.parametrize("shuffle", [True, False, 3])
+@pytest.mark.parametrize("data", [ARRAYS, as_dataset(ARRAYS)])
+def test_resuming_at_a_position_gives_what_an_uninterrupted_run_gets(
+    data, shuffle
+):
+    whole = make(data, shuffle=shuffle)
+    epochs = [list(whole) for _ in range(4)]
+    resumed = make(data, shuffle=shuffle, start=(2, 1))
+    equal(list(resumed), epochs[2][1:])
+    equal(list(resumed), epochs[3])
+
+
+def test_the_end_of_an_epoch_is_the_start_of_the_next():
+    equal(list(make(start=(1, 3))), list(make(start=(2, 0))))
+
+
+def test_only_whole_epochs_have_a_cardinality():
+    assert make(start=(5, 0)).cardinality() == 3
+    assert make(start=(5, 2)).cardinality() == tf.data.UNKNOWN_CARDINALITY
+
+
+def test_an_iteration_given_up_is_begun_again():
+    expected = make()
+    first, second = list(expected), list(expected)
+    batches = make()
+    for taken in (1, 2):
+        list(itertools.islice(batches, taken))
+    equal(list(batches), first)
+    # An epoch has passed when its last batch has been taken: `fit` may not
+    # ask for more.
+    equal(list(itertools.islice(batches, 3)), second)
+    assert not same(list(batches), second)
+
+
+def test_epochs_of_unknown_length_pass_when_they_are_exhausted():
+    unknown = as_dataset(ARRAYS).filter(lambda example: True)
+    expected = make(as_dataset(ARRAYS))
+    batches = make(unknown)
+    equal(list(itertools.islice(batches, 2)), list(expected)[:2])
+    equal(list(batches), list(make(as_dataset(ARRAYS))))
+    equal(list(batches), list(expected))
+
+
+@pytest.mark.parametrize("shuffle", [True, 3])
+@pytest.mark.parametrize("sizes", ["one", "many"])
+def test_shards_are_the_rows_of_the_whole_batches(sizes, shuffle):
+    data = ARRAYS if sizes == "one" else as_dataset(ARRAYS).map(of_any_size)
+    options = {"drop_remainder": True, "shuffle": shuffle, "start": (1, 1)}
+    whole = list(make(data, **options))
+    shards = [list(make(data, shard=(p, 2), **options)) for p in range(2)]
+    assert len(whole) == 1
+    for batch, *parts in zip(whole, *shards, strict=True):
+        joined = keras.tree.map_structure(
+            lambda *rows: np.concatenate(rows), *parts
+        )
+        equal(joined, batch)
+
+
+def test_steps_per_epoch():
+    assert steps_per_epoch(ARRAYS, 4) == 2
+    assert steps_per_epoch(as_dataset(ARRAYS), 4, drop_remainder=False) == 3
+    with pytest.raises(ValueError, match="unknown or endless"):
+        steps_per_epoch(as_dataset(ARRAYS).repeat(), 4)
 
 
 def test_views_are_the_layers():
@@ -222,48 +300,60 @@ def randomly_bright(batch):
 class Regression(keras.Model):
     """A linear function of the mean colours of the two views."""
 
-    def __init__(self):
+    def __init__(self, kernel_initializer="ones"):
         super().__init__()
-        self.dense = keras.layers.Dense(1, kernel_initializer="ones")
+        self.dense = keras.layers.Dense(
+            1, kernel_initializer=kernel_initializer
+        )
 
     def call(self, inputs):
         means = [keras.ops.mean(view, (1, 2)) for view in inputs["views"]]
         return self.dense(keras.ops.concatenate(means, axis=-1))
 
 
-def fitted(initial_epoch, epochs, weights=None):
-    """Weights after some epochs of `fit`, as the docstring has it resumed."""
-    with tf.device("cpu"):
-        epoch = tf.Variable(0, dtype=tf.int64)
-    batches = make(multi_view=randomly_bright, epoch=epoch)
-    set_epoch = keras.callbacks.LambdaCallback(
-        on_epoch_begin=lambda number, logs: epoch.assign(number)
-    )
+def fitted(start, epochs, weights=None):
+    """Weights after some epochs of `fit`, from the position `start` on."""
+    batches = make(multi_view=randomly_bright, start=start)
     model = Regression()
     model.compile(optimizer=keras.optimizers.SGD(0.01), loss="mse")
     if weights is not None:
         inputs, _ = next(iter(batches))
         model(keras.tree.map_structure(np.asarray, inputs))  # builds it
         model.set_weights(weights)
-    model.fit(
-        batches,
-        initial_epoch=initial_epoch,
-        epochs=epochs,
-        callbacks=[set_epoch],
-        verbose=0,
-    )
+    model.fit(batches, initial_epoch=start[0], epochs=epochs, verbose=0)
     return model.get_weights()
 
 
 def test_a_resumed_fit_goes_on_as_the_uninterrupted_one():
-    halfway = fitted(0, 1)
-    resumed, uninterrupted = fitted(1, 2, weights=halfway), fitted(0, 2)
-    restarted = fitted(0, 1, weights=halfway)
+    halfway = fitted((0, 0), 1)
+    resumed, uninterrupted = fitted((1, 0), 2, halfway), fitted((0, 0), 2)
+    restarted = fitted((0, 0), 1, halfway)
     for one, same, other in zip(resumed, uninterrupted, restarted, strict=True):
         # The same operations on the same numbers; threads may sum in
         # another order. Other views change the weights by 1e-2.
         np.testing.assert_allclose(one, same, atol=1e-5)
         assert np.max(np.abs(one - other)) > 1e-3
+
+
+def number_of_epoch(batch):
+    """Views whose label tells the epoch, as a number in [0, 1)."""
+    labels = tf.cast(batch["seeds"][:, 0] % 1000, tf.float32) / 1000
+    return {**randomly_bright(batch), "labels": labels}
+
+
+@pytest.mark.parametrize("built", [True, False])
+def test_fit_sees_the_epochs_in_turn_even_where_it_looks_at_a_batch(built):
+    counted = make(multi_view=number_of_epoch)
+    numbers = [epoch_of(counted)[0][0] for _ in range(3)]
+    assert len(set(numbers)) == 3
+    model = Regression(kernel_initializer="zeros")
+    model.compile(optimizer=keras.optimizers.SGD(0.0), loss="mse")
+    if built:
+        model({"views": (np.zeros((4, 6, 8, 3), "float32"),) * 2})
+    batches = make(multi_view=number_of_epoch)
+    history = model.fit(batches, epochs=3, verbose=0).history
+    # What it predicts is always 0.
+    np.testing.assert_allclose(history["loss"], np.square(numbers), rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -273,6 +363,12 @@ def test_a_resumed_fit_goes_on_as_the_uninterrupted_one():
         ({"batch_size": 2.0}, ValueError, "batch_size=2.0"),
         ({"seed": -1}, ValueError, "seed=-1"),
         ({"shuffle": -5}, ValueError, "shuffle=-5"),
+        ({"start": 3}, ValueError, "start must be a pair.*start=3"),
+        ({"start": (0, -1)}, ValueError, r"start=\(0, -1\)"),
+        ({"start": (0, 4)}, ValueError, r"of 3 steps.*start=\(0, 4\)"),
+        ({"shard": (0, 3)}, ValueError, "batch_size=4.*does not divide by.* 3"),
+        ({"shard": (2, 2)}, ValueError, r"0 <= index < count.*\(2, 2\)"),
+        ({"shard": (0, 2)}, ValueError, "drop_remainder=False would"),
         (
             {"batch_size": 11, "drop_remainder": True},
             ValueError,

@@ -1,0 +1,62 @@
+"""Checks of the arguments that functions of this folder have in common."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+
+def check_integer(name: str, value: Any, smallest: int) -> int:
+    """Return `value` if it is a whole number of at least `smallest`."""
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or number < smallest:
+        raise ValueError(
+            f"{name} must be an integer of at least {smallest}. "
+            f"Received: {name}={value!r}"
+        )
+    return number
+
+
+def check_pair(name: str, value: Any, meaning: str) -> tuple[int, int]:
+    """Return `value` if it is a pair of whole numbers of at least 0."""
+    try:
+        first, second = (operator.index(number) for number in value)
+    except (TypeError, ValueError):
+        first = second = -1
+    if min(first, second) < 0:
+        raise ValueError(
+            f"{name} must be a pair of integers of at least 0, {meaning}. "
+            f"Received: {name}={value!r}"
+        )
+    return first, second
+
+
+def check_labels(
+    labels: Any, count: int, class_names: Sequence[str] | None
+) -> tuple[np.ndarray, int]:
+    """Labels as (count,) int32, and the number of classes."""
+    labels = np.asarray(labels)
+    if labels.shape != (count,) or not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(
+            f"labels must be {count} integers, one an image. Received: "
+            f"{labels.dtype} of shape {labels.shape}"
+        )
+    low, high = int(labels.min()), int(labels.max())
+    classes = high + 1 if class_names is None else len(class_names)
+    if low < 0 or high >= classes:
+        limit = (
+            "at least 0"
+            if class_names is None
+            else f"in 0..{classes - 1}, the indices of class_names"
+        )
+        raise ValueError(
+            f"labels must be {limit}. Received: labels from {low} to {high} "
+            "(images without labels: pass labels=False)"
+        )
+    return labels.astype(np.int32), classes

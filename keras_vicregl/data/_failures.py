@@ -1,0 +1,233 @@
+"""Examples that cannot be read: found, noted and told of once an epoch.
+
+TensorFlow stops at an error, and has no `try` in a graph. `readable` makes one
+of a small data set for each batch; Python is called only when something has
+failed.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+_NAMED = 5  # failures told of by name
+# What TensorFlow says of the place in the graph, of no use to anyone here.
+_PLACE = re.compile(r"\{\{.*?\}\}\s*|\s*\[Op:.*?\]|\s*\[\[.*?\]\]")
+
+Make = Callable[[Any, Any], Any]
+
+
+class Failures:
+    """What could not be read, of one data set.
+
+    Args:
+        what: Name of the data set.
+        total: Examples in it.
+        on_error: `"raise"` or `"skip"`.
+        name: From index and element (of arrays) to the example's name.
+        make: What failed, from index and element (of tensors): tried once more
+            to learn the reason.
+        structure: Of the elements, which come here flat.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        total: int,
+        on_error: str,
+        name: Callable[[int, Any], str],
+        make: Make,
+        structure: Any,
+    ) -> None:
+        self._what = what
+        self._total = total
+        self._raises = on_error == "raise"
+        self._name = name
+        self._make = make
+        self._structure = structure
+        self._lock = threading.Lock()
+        self._reasons: dict[int, str] = {}
+        self._told = 0
+
+    def note(self, indices: np.ndarray, *elements: np.ndarray) -> np.int64:
+        """Note the failed examples of a group; returns 0.
+
+        Raises:
+            ValueError: If `on_error="raise"`.
+        """
+        for row, index in enumerate(indices.tolist()):
+            if index not in self._reasons:
+                element = self._element([each[row] for each in elements])
+                reason = self._reason(index, element)
+                with self._lock:
+                    self._reasons[index] = reason
+            if self._raises:
+                raise ValueError(
+                    f"Could not read {self._reasons[index]}. Remove or replace "
+                    "it, or leave out what cannot be read by on_error='skip'."
+                )
+        return np.int64(0)
+
+    def tell(self) -> np.int64:
+        """Warn of the failures that have not been told of; returns 0."""
+        with self._lock:
+            count = len(self._reasons)
+            new, self._told = count > self._told, count
+            message = (
+                f"{count} of {self._total} images of {self._what} could not be "
+                f"read and are skipped: {self._first()}"
+            )
+        if new:
+            warnings.warn(message, stacklevel=1)
+        return np.int64(0)
+
+    def none_in_batch(self) -> np.int64:
+        """Raise a ValueError for a batch of which nothing is left."""
+        raise ValueError(
+            "None of the images of a batch could be read, so that there is "
+            f"nothing to train on. Of {self._what}: {self._first()}"
+        )
+
+    def none_at_all(self) -> np.int64:
+        """Raise a ValueError if nothing is left of the data set; returns 0."""
+        if len(self._reasons) >= self._total:
+            raise ValueError(
+                f"None of the {self._total} images of {self._what} could be "
+                f"read: {self._first()}"
+            )
+        return np.int64(0)
+
+    def _first(self) -> str:
+        indices = sorted(self._reasons)
+        named = "; ".join(self._reasons[index] for index in indices[:_NAMED])
+        return named + ("; ..." if len(indices) > _NAMED else "")
+
+    def _element(self, flat: list) -> Any:
+        import tensorflow as tf
+
+        return tf.nest.pack_sequence_as(self._structure, flat)
+
+    def _reason(self, index: int, element: Any) -> str:
+        import tensorflow as tf
+
+        name = self._name(index, element)
+        try:
+            with tf.device("cpu"):
+                self._make(
+                    tf.constant(index, tf.int64),
+                    tf.nest.map_structure(tf.constant, element),
+                )
+        except Exception as error:
+            text = getattr(error, "message", None) or str(error)
+            return f"{name} ({_short(text, name)})"
+        return f"{name} (an error that did not occur again)"
+
+
+def readable(group: Any, make: Make, failures: Failures) -> tf.data.Dataset:
+    """The examples of a group that can be made, in order.
+
+    Args:
+        group: Pair of indices (B,) int64 and a dictionary of elements (B, ...).
+        make: Function of an index and an element, in a graph.
+        failures: Takes note of the others.
+
+    Returns:
+        Pairs of the place in the group, int32, and what `make` returned.
+    """
+    import tensorflow as tf
+
+    size = tf.shape(group[0])[0]
+    made = (
+        tf.data.Dataset.from_tensor_slices((tf.range(size), *group))
+        .map(
+            lambda slot, index, element: (slot, make(index, element)),
+            num_parallel_calls=tf.data.AUTOTUNE,
+            deterministic=True,
+        )
+        .ignore_errors()
+    )
+
+    def note_gap(expected: tf.Tensor, here: Any) -> Any:
+        slot, example = here
+
+        def note() -> tf.Tensor:
+            missed = tf.nest.map_structure(lambda x: x[expected:slot], group)
+            return tf.numpy_function(
+                failures.note, tf.nest.flatten(missed), tf.int64
+            )
+
+        noted = tf.cond(slot > expected, note, lambda: tf.constant(0, tf.int64))
+        with tf.control_dependencies([noted]):
+            return slot + 1, (tf.identity(slot), example)
+
+    end = tf.data.Dataset.from_tensors((size, _no_rows(made.element_spec[1])))
+    return (
+        made.concatenate(end)
+        .scan(tf.constant(0), note_gap)
+        .filter(lambda slot, _: slot < size)
+    )
+
+
+def full_batch(
+    group: Any, make: Make, failures: Failures, size: int | None
+) -> tf.data.Dataset:
+    """A group as one batch: in the place of what cannot be made, another one.
+
+    It is the one before it in the same batch, and the last one if there is
+    none before it: so that batches have one size, an epoch has one length, and
+    no position depends on what could be read.
+
+    Args:
+        group: See `readable`.
+        make: See `readable`.
+        failures: Takes note of what cannot be made.
+        size: Of the group, where it is always the same.
+    """
+    import tensorflow as tf
+
+    places = tf.range(tf.shape(group[0])[0])
+    made = readable(group, make, failures)
+    made = made.batch(tf.size(places, tf.int64))
+    nothing = tf.data.Dataset.from_tensors(_no_rows(made.element_spec))
+
+    def fill(slots: tf.Tensor, examples: Any) -> Any:
+        count = tf.shape(slots)[0]
+
+        def another() -> Any:
+            before = tf.searchsorted(slots, places, side="right") - 1
+            rows = tf.where(before < 0, count - 1, before)
+            return tf.nest.map_structure(lambda x: tf.gather(x, rows), examples)
+
+        def none() -> tf.Tensor:
+            return tf.numpy_function(failures.none_in_batch, [], tf.int64)
+
+        left = tf.cond(count == 0, none, lambda: tf.constant(0, tf.int64))
+        with tf.control_dependencies([left]):
+            filled = tf.cond(count < tf.size(places), another, lambda: examples)
+        return tf.nest.map_structure(
+            lambda x: tf.ensure_shape(x, (size, *x.shape[1:])), filled
+        )
+
+    return made.concatenate(nothing).take(1).map(fill)
+
+
+def _no_rows(spec: Any) -> Any:
+    """Tensors of a spec, of no elements along the axes that are not known."""
+    import tensorflow as tf
+
+    return tf.nest.map_structure(
+        lambda x: tf.zeros([n or 0 for n in x.shape], x.dtype), spec
+    )
+
+
+def _short(text: str, name: str) -> str:
+    text = _PLACE.sub("", text).strip().splitlines()[0]
+    return text.removeprefix(f"{name}; ")[:200]

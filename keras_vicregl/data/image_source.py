@@ -1,0 +1,159 @@
+"""A data set as the rest of the package sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from keras_vicregl.data import _epochs
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+IMAGES = "images"
+LABELS = "labels"
+MASKS = "segmentation_masks"
+
+# Examples read at a time where they are not put into batches.
+_GROUP = 16
+
+
+class ImageSource:
+    """Images of a data set, and what is known of them: what `load` returns.
+
+    It can be given to `view_batches`. An example has one form, whatever the
+    source: a dictionary of `"images"`, (H, W, 3) uint8, and where there are any
+    `"labels"`, an int32 scalar, and `"segmentation_masks"`, (H, W, 1) uint8.
+
+    Attributes:
+        name: What to call the data set in messages.
+        class_names: Names of the classes of the labels, or None.
+        num_classes: Number of them, or None where there are no labels.
+        has_masks: Whether there are segmentation masks.
+        on_error: `"raise"` or `"skip"`: what to do about an image that cannot
+            be read.
+
+    Example:
+
+    >>> from keras_vicregl.data import load
+    >>> source = load("digit_scenes", "train", count=10)
+    >>> len(source), source.num_classes, source.has_masks
+    (10, 10, True)
+    >>> example = next(iter(source.dataset()))
+    >>> example["images"].shape, example["segmentation_masks"].shape
+    (TensorShape([64, 64, 3]), TensorShape([64, 64, 1]))
+    """
+
+    # Whether `_reader` gives whole batches of finished images.
+    _is_batched = False
+
+    def __init__(
+        self,
+        name: str,
+        length: int,
+        *,
+        num_classes: int | None = None,
+        class_names: Sequence[str] | None = None,
+        has_masks: bool = False,
+        on_error: str = "raise",
+    ) -> None:
+        self.name = name
+        self.num_classes = num_classes
+        self.class_names = None if class_names is None else tuple(class_names)
+        self.has_masks = has_masks
+        self.on_error = on_error
+        self._length = length
+        # As tf.data counts: below 0 where it is not known.
+        self._cardinality = length
+
+    def __len__(self) -> int:
+        """Number of examples, those that cannot be read included."""
+        return self._length
+
+    def __repr__(self) -> str:
+        labels = (
+            "no labels"
+            if self.num_classes is None
+            else f"{self.num_classes} classes"
+        )
+        masks = ", masks" if self.has_masks else ""
+        return f"<ImageSource {self.name}: {len(self)} images, {labels}{masks}>"
+
+    def dataset(self) -> tf.data.Dataset:
+        """All examples once and in order, not batched.
+
+        Returns:
+            A data set of dictionaries. With `on_error="skip"` images that
+            cannot be read are left out, with one warning at the end.
+
+        Raises:
+            tf.errors.InvalidArgumentError: When reached, with
+                `on_error="raise"`: an image cannot be read. In either case, at
+                the end, if none can be read. The message says which and why.
+        """
+        import tensorflow as tf
+
+        from keras_vicregl.data import _decoding, _failures
+
+        with tf.device("cpu"):
+            encoded = self._reader()
+            plan = _epochs.Plan(_GROUP, False, False, (0, 1))
+            groups = self._groups(plan, tf.constant(0, tf.int64))
+
+            def make(index: tf.Tensor, element: Any) -> dict:
+                return _decoding.decode_example(encoded(index, element))
+
+            failures = self._failures(make, groups)
+            examples = groups.interleave(
+                lambda *group: _failures.readable(group, make, failures),
+                cycle_length=2,
+                block_length=_GROUP,
+                num_parallel_calls=2,
+                deterministic=True,
+            ).map(lambda slot, example: example)
+
+            def told() -> tf.Tensor:
+                functions = (failures.none_at_all, failures.tell)
+                return tf.add_n(
+                    [tf.numpy_function(f, [], tf.int64) for f in functions]
+                )
+
+            end = tf.data.Dataset.from_tensors(0)
+            examples = examples.concatenate(
+                end.flat_map(lambda _: examples.take(told()))
+            )
+            if self.on_error == "skip":
+                return examples
+            count = tf.data.experimental.assert_cardinality(len(self))
+            return examples.apply(count)
+
+    def _groups(
+        self, plan: _epochs.Plan, order_seed: tf.Tensor
+    ) -> tf.data.Dataset:
+        """Groups of an epoch (see `_epochs`)."""
+        return _epochs.index_groups(len(self), plan, order_seed)
+
+    def _reader(self) -> Callable[[Any, Any], dict]:
+        """A function from index and element to the example.
+
+        Images and masks are scalar strings, the contents of files; with
+        `_is_batched` they are arrays, and there is an axis of examples. To be
+        called eagerly: what it holds are constants to the graph.
+        """
+        raise NotImplementedError
+
+    def _name_of(self, index: int, element: Mapping[str, Any]) -> str:
+        """What to call an example in a message."""
+        return f"{self.name}[{index}]"
+
+    def _failures(self, make: Any, groups: tf.data.Dataset) -> Any:
+        from keras_vicregl.data._failures import Failures
+
+        return Failures(
+            self.name,
+            len(self),
+            self.on_error,
+            self._name_of,
+            make,
+            groups.element_spec[1],
+        )
