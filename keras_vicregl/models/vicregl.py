@@ -350,7 +350,9 @@ class VICRegL(TrainStep, keras.Model):
         if not isinstance(callbacks, keras.callbacks.CallbackList):
             if isinstance(callbacks, keras.callbacks.Callback):
                 callbacks = [callbacks]
-            callbacks = [StopOnNonFinite(), *(callbacks or [])]
+            callbacks = [*(callbacks or [])]
+            if not any(isinstance(c, StopOnNonFinite) for c in callbacks):
+                callbacks.insert(0, StopOnNonFinite())
         return super().fit(x, *args, callbacks=callbacks, **kwargs)
 
     def get_config(self) -> dict[str, Any]:

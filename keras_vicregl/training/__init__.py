@@ -1,0 +1,25 @@
+"""Training that can be interrupted: checkpoints, logs, `pretrain`."""
+
+from keras_vicregl.training._folder import Position
+from keras_vicregl.training._state import Stateful
+from keras_vicregl.training.checkpoint import TrainingCheckpoint
+from keras_vicregl.training.interruption import (
+    StopSignals,
+    TrainingInterrupted,
+)
+from keras_vicregl.training.log import TrainingLog, read_history, read_rows
+from keras_vicregl.training.pretrain import pretrain
+from keras_vicregl.training.settings import keep_settings
+
+__all__ = [
+    "Position",
+    "Stateful",
+    "StopSignals",
+    "TrainingCheckpoint",
+    "TrainingInterrupted",
+    "TrainingLog",
+    "keep_settings",
+    "pretrain",
+    "read_history",
+    "read_rows",
+]

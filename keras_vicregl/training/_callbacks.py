@@ -1,0 +1,91 @@
+"""What else is done at the end of epochs: evaluation, pictures, TensorBoard."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import pathlib
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+
+from keras_vicregl.training._files import replacing
+from keras_vicregl.training.log import read_history
+
+
+class Evaluation(keras.callbacks.Callback):
+    """Puts figures of merit into the logs, every few epochs and at the end."""
+
+    def __init__(
+        self,
+        function: Callable[[keras.Model], Mapping[str, float]],
+        every: int,
+        epochs: int,
+    ) -> None:
+        super().__init__()
+        self._function = function
+        self._every = every
+        self._epochs = epochs
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Evaluates the model, as far as it is."""
+        done = epoch + 1
+        if done % self._every == 0 or done == self._epochs:
+            logs.update(self._function(self.model))
+
+
+class Curves(keras.callbacks.Callback):
+    """Draws the rows of `epochs.jsonl`, at most once a minute."""
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        super().__init__()
+        self._folder = folder
+        self._last = -1e9
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Draws, when the last picture is old."""
+        if time.monotonic() - self._last > 60:
+            self.draw()
+
+    def on_train_end(self, logs: Any = None) -> None:
+        """Draws the whole training."""
+        self.draw()
+
+    def draw(self) -> None:
+        """Replaces `curves.png`."""
+        history = read_history(self._folder)
+        if not history or importlib.util.find_spec("matplotlib") is None:
+            return
+        from keras_vicregl.visualization import plot_curves
+
+        picture = io.BytesIO()
+        plot_curves(history).savefig(picture, format="png")
+        with replacing(self._folder / "curves.png") as file:
+            file.write(picture.getvalue())
+        self._last = time.monotonic()
+
+
+class TensorBoardSink:
+    """Rows of a `TrainingLog` as scalars over the steps of all epochs."""
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        import tensorflow as tf
+
+        self._summary = tf.summary
+        self._writer = tf.summary.create_file_writer(str(folder))
+
+    @staticmethod
+    def installed() -> bool:
+        """Whether TensorBoard and TensorFlow, which writes its files, are."""
+        return all(map(importlib.util.find_spec, ("tensorboard", "tensorflow")))
+
+    def __call__(self, name: str, row: Mapping[str, Any]) -> None:
+        """Adds a row."""
+        kind = pathlib.Path(name).stem
+        with self._writer.as_default(step=row["step"]):
+            for key, value in row.items():
+                if key not in ("epoch", "step"):
+                    self._summary.scalar(f"{kind}/{key}", value)
+        self._writer.flush()

@@ -1,0 +1,143 @@
+"""The checkpoints of one training in a folder."""
+
+from __future__ import annotations
+
+import pathlib
+import warnings
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+
+from keras_vicregl._version import __version__
+from keras_vicregl.training._archive import (
+    DamagedArchiveError,
+    read_description,
+    write_archive,
+)
+
+_FORMAT = 1
+_PATTERN = "epoch-*-step-*.npz"
+
+
+class Position(NamedTuple):
+    """How far a training is.
+
+    Attributes:
+        epoch: epochs that are complete.
+        step: batches of the next epoch that are done.
+    """
+
+    epoch: int
+    step: int
+
+
+class CheckpointFolder:
+    """Finds the newest sound checkpoint, and keeps the last few.
+
+    Args:
+        folder: need not exist before something is written.
+        keep: number of files that stay.
+        steps_per_epoch: of the training.
+
+    Attributes:
+        description: of the newest sound checkpoint, `None` without one.
+        path: the same.
+
+    Raises:
+        ValueError: if there are checkpoints, but none that can be read, or of
+            another version or length of an epoch.
+    """
+
+    def __init__(
+        self, folder: pathlib.Path, keep: int, steps_per_epoch: int
+    ) -> None:
+        self.folder = folder
+        self.steps_per_epoch = steps_per_epoch
+        self.keep = keep
+        self.description: dict[str, Any] | None = None
+        self._kept = sorted(folder.glob(_PATTERN))
+        found = len(self._kept)
+        while self._kept and self.description is None:
+            try:
+                self.description = read_description(self._kept[-1])
+            except DamagedArchiveError as error:
+                self._kept.pop()
+                before = self._kept[-1].name if self._kept else "none"
+                warnings.warn(
+                    "A checkpoint is damaged, and the one before it used "
+                    f"instead ({before}): {error}",
+                    RuntimeWarning,
+                    stacklevel=4,
+                )
+        if found and not self._kept:
+            raise ValueError(
+                f"None of the {found} checkpoints in {folder} can be read. "
+                "Remove them to begin anew."
+            )
+        if self.description is not None:
+            self._check(self.description)
+
+    def _check(self, found: dict[str, Any]) -> None:
+        if found["format"] != _FORMAT:
+            raise ValueError(
+                f"{self.path} has format {found['format']}, of keras_vicregl "
+                f"{found['version']}; this one reads {_FORMAT}."
+            )
+        if found["steps_per_epoch"] != self.steps_per_epoch:
+            raise ValueError(
+                f"{self.path} was saved in a training of "
+                f"{found['steps_per_epoch']} batches an epoch; now they are "
+                f"{self.steps_per_epoch}. Continue with the data and the batch "
+                "size it began with, or use another folder."
+            )
+
+    @property
+    def path(self) -> pathlib.Path | None:
+        return self._kept[-1] if self._kept else None
+
+    @property
+    def position(self) -> Position:
+        """That of the newest sound checkpoint; the beginning without one."""
+        if self.description is None:
+            return Position(0, 0)
+        return Position(self.description["epoch"], self.description["step"])
+
+    @property
+    def missing(self) -> int:
+        """Files that are yet to come, with one that is being written."""
+        return max(self.keep + 1 - len(self._kept), 1)
+
+    def path_of(self, position: Position) -> pathlib.Path:
+        """Where the checkpoint of a position is, or would be."""
+        epoch, step = position
+        return self.folder / f"epoch-{epoch:04d}-step-{step:08d}.npz"
+
+    def write(
+        self,
+        position: Position,
+        arrays: Iterable[tuple[str, np.ndarray]],
+        description: dict[str, Any],
+    ) -> None:
+        """Writes a checkpoint, and then removes those before the last ones."""
+        path = self.path_of(position)
+        self.description = write_archive(
+            path,
+            arrays,
+            {
+                "format": _FORMAT,
+                "version": __version__,
+                "keras": keras.__version__,
+                "backend": keras.backend.backend(),
+                "epoch": position.epoch,
+                "step": position.step,
+                "steps_per_epoch": self.steps_per_epoch,
+                **description,
+            },
+        )
+        kept = [old for old in self._kept if old != path]
+        self._kept = [*kept, path][-self.keep :]
+        # Damaged ones are not among those kept.
+        for old in set(self.folder.glob(_PATTERN)) - set(self._kept):
+            old.unlink(missing_ok=True)

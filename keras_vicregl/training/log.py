@@ -1,0 +1,254 @@
+"""Logs of a training, which a resumed training continues without a seam."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+import os
+import pathlib
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+
+from keras_vicregl.training._files import sync_folder
+
+EPOCHS = "epochs.jsonl"
+STEPS = "steps.jsonl"
+EVENTS = "events.jsonl"
+
+
+class TrainingLog(keras.callbacks.Callback):
+    """Writes loss, terms and monitors of epochs and steps as JSON lines.
+
+    - `epochs.jsonl`: a row an epoch, of its means and of what other callbacks
+      before this one put into its logs.
+    - `steps.jsonl`: a row every `every` steps, of the means since the row
+      before.
+    - `events.jsonl`: when training began, was resumed and stopped, and how
+      long epochs took, with the time. This file alone depends on the clock.
+
+    `"epoch"` counts from 1, as the progress bar does; `"step"` counts the
+    batches of all epochs; what is not finite is `null`.
+
+    As `stateful` of a `TrainingCheckpoint`, it cuts off the rows after a
+    checkpoint that is gone back to, so that rows are neither doubled nor
+    missing: those of an uninterrupted training to the last digit.
+
+    Args:
+        folder: made when training begins.
+        steps_per_epoch: batches in a whole epoch.
+        every: steps between rows; the last row of an epoch may be of fewer.
+        sinks: functions that get the file's name and the row as well.
+
+    Raises:
+        ValueError: if `every` is not positive.
+
+    Example:
+
+    >>> import tempfile
+    >>> import numpy as np
+    >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    >>> model.compile("sgd", "mse")
+    >>> x, y = np.ones((8, 2)), np.ones((8, 1))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     log = TrainingLog(folder, steps_per_epoch=4, every=3)
+    ...     _ = model.fit(x, y, 2, epochs=2, callbacks=[log], verbose=0)
+    ...     [row["step"] for row in read_rows(f"{folder}/steps.jsonl")]
+    [3, 4, 7, 8]
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike,
+        *,
+        steps_per_epoch: int,
+        every: int = 50,
+        sinks: Sequence[Callable[[str, dict[str, Any]], None]] = (),
+    ) -> None:
+        super().__init__()
+        if every < 1:
+            raise ValueError(f"`every` must be 1 or more; got {every}.")
+        self.folder = pathlib.Path(folder)
+        self.steps_per_epoch = steps_per_epoch
+        self.every = every
+        self._sinks = tuple(sinks)
+        self._resumes = False
+        self._epoch = self._first_step = self._step = 0
+        self._started = 0.0
+        self._begin_window(0, {})
+
+    def get_state(self) -> dict[str, Any]:
+        """Lengths of the files, whose rows are now on the disk, and so on."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lengths = {}
+        for name in (EPOCHS, STEPS):
+            with open(self.folder / name, "ab") as file:
+                os.fsync(file.fileno())
+                lengths[name] = file.tell()
+        sync_folder(self.folder)
+        return {
+            "lengths": lengths,
+            "step": self._step,
+            "window": [self._window_start, self._window_means],
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Cuts off the rows that were written after `get_state`."""
+        for name, length in state["lengths"].items():
+            with open(self.folder / name, "ab") as file:
+                if file.tell() < length:
+                    warnings.warn(
+                        f"{self.folder / name} has lost rows: it is shorter "
+                        "than when the checkpoint was saved.",
+                        RuntimeWarning,
+                        stacklevel=2,
+                    )
+                else:
+                    file.truncate(length)
+        self._step = state["step"]
+        self._begin_window(*state["window"])
+        self._resumes = True
+
+    def event(self, event: str, **what: Any) -> None:
+        """Writes a row, with the time, to `events.jsonl`.
+
+        Args:
+            event: what happened, in a word.
+            **what: further columns.
+        """
+        now = datetime.datetime.now(datetime.timezone.utc)
+        row = {"time": now.isoformat(timespec="seconds"), "event": event}
+        self._append(EVENTS, {**row, **what})
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        """Begins at the first batch, or where the checkpoint was."""
+        if not self._resumes:
+            self._step = 0
+            self._begin_window(0, {})
+        self._resumes = False
+        self._epoch, self._first_step = epoch, self._step
+        self._started = time.perf_counter()
+
+    # Why at the beginning of a step: see `TrainingCheckpoint`.
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        """Writes the row of the steps before this one, when it is due."""
+        self._step = self._first_step + batch
+        if self._step // self.every > self._window_start // self.every and (
+            self._step < self.steps_per_epoch
+        ):
+            self._write_window(_as_floats(self.model.get_metrics_result()))
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Writes the rows of the last steps and of the epoch."""
+        logs = _as_floats(logs or {})
+        run = self.steps_per_epoch - self._first_step
+        self._step = self.steps_per_epoch
+        own = {metric.name for metric in self.model.metrics}
+        self._write_window({k: v for k, v in logs.items() if k in own})
+        self._write(EPOCHS, logs)
+        seconds = time.perf_counter() - self._started
+        self.event(
+            "epoch",
+            epoch=epoch + 1,
+            steps=run,
+            seconds=round(seconds, 3),
+            steps_per_second=round(run / max(seconds, 1e-9), 3),
+        )
+        # What is saved now belongs to the next epoch.
+        self._step = 0
+        self._begin_window(0, {})
+
+    def _begin_window(self, step: int, means: Mapping[str, float]) -> None:
+        """Rows of steps are of what comes after `step` in the epoch.
+
+        `means` are those of the epoch until there: Keras' logs are means since
+        its beginning.
+        """
+        self._window_start = step
+        self._window_means = dict(means)
+
+    def _write_window(self, means: dict[str, float]) -> None:
+        count = self._step - self._window_start
+        self._write(
+            STEPS,
+            {
+                name: (
+                    mean * self._step
+                    - self._window_means.get(name, 0.0) * self._window_start
+                )
+                / count
+                for name, mean in means.items()
+            },
+        )
+        self._begin_window(self._step, means)
+
+    def _write(self, name: str, values: dict[str, float]) -> None:
+        rate = keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
+        row = {
+            "epoch": self._epoch + 1,
+            "step": self._epoch * self.steps_per_epoch + self._step,
+            **values,
+            "learning_rate": float(rate),
+        }
+        self._append(name, row)
+        for sink in self._sinks:
+            sink(name, row)
+
+    def _append(self, name: str, row: dict[str, Any]) -> None:
+        row = {
+            key: None
+            if isinstance(value, float) and not math.isfinite(value)
+            else value
+            for key, value in row.items()
+        }
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with open(self.folder / name, "ab") as file:
+            file.write(f"{json.dumps(row)}\n".encode())
+
+
+def read_rows(path: str | os.PathLike) -> list[dict[str, Any]]:
+    """The rows of a log.
+
+    Args:
+        path: a file of JSON lines. A last line that is cut off, as by a full
+            disk, is left out.
+
+    Returns:
+        A dictionary a row.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+    """
+    text = pathlib.Path(path).read_text()
+    return [json.loads(line) for line in text.split("\n")[:-1]]
+
+
+def read_history(folder: str | os.PathLike) -> dict[str, list[float]]:
+    """The rows of `epochs.jsonl` as columns, like `History.history`.
+
+    Args:
+        folder: of a `TrainingLog`.
+
+    Returns:
+        By name a value an epoch, NaN where there is none.
+    """
+    path = pathlib.Path(folder) / EPOCHS
+    rows = read_rows(path) if path.exists() else []
+    names = dict.fromkeys(name for row in rows for name in row)
+    for name in ("epoch", "step"):
+        names.pop(name, None)
+    return {
+        name: [math.nan if row.get(name) is None else row[name] for row in rows]
+        for name in names
+    }
+
+
+def _as_floats(logs: Mapping[str, Any]) -> dict[str, float]:
+    return {
+        name: float(keras.ops.convert_to_numpy(value))
+        for name, value in logs.items()
+    }

@@ -1,0 +1,203 @@
+"""Pretraining that can be interrupted at any time."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
+
+from keras_vicregl.models.guards import StopOnNonFinite, WarnOnCollapse
+from keras_vicregl.training._callbacks import (
+    Curves,
+    Evaluation,
+    TensorBoardSink,
+)
+from keras_vicregl.training._files import check_writable
+from keras_vicregl.training.checkpoint import TrainingCheckpoint
+from keras_vicregl.training.interruption import (
+    StopSignals,
+    TrainingInterrupted,
+)
+from keras_vicregl.training.log import EPOCHS, TrainingLog, read_history
+
+
+def pretrain(
+    model: keras.Model,
+    make_batches: Callable[..., Any],
+    *,
+    epochs: int,
+    output: str | os.PathLike,
+    save_freq: str | int = "epoch",
+    log_every: int = 50,
+    evaluate: Callable[[keras.Model], Mapping[str, float]] | None = None,
+    evaluate_every: int = 1,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    verbose: str | int = "auto",
+) -> dict[str, list[float]]:
+    """Trains to the last epoch, from wherever `output` says training is.
+
+    Called again in the same way after an interruption of any kind, it continues
+    from the last checkpoint, exactly: weights and logs become those of an
+    uninterrupted training (see `TrainingCheckpoint`). Called after the end, it
+    gives the model its final weights.
+
+    Ctrl-C and SIGTERM stop it at the next step, with a checkpoint saved; a
+    second one stops it at once.
+
+    `output` gets:
+
+    - `checkpoints/`: the last two, see `TrainingCheckpoint`;
+    - `epochs.jsonl`, `steps.jsonl`, `events.jsonl`: see `TrainingLog`;
+    - `curves.png`, where matplotlib is installed;
+    - `tensorboard/`, where TensorBoard is installed.
+
+    Args:
+        model: a compiled model. Its weights and optimizer are as they are
+            where there is no checkpoint yet.
+        make_batches: takes `start=(epoch, step)` and returns batches for `fit`
+            that begin there, such as `view_batches` with its other arguments
+            bound. Each iteration is one epoch further; the first is cut short
+            by `step` batches. With a step of 0 they have a length.
+        epochs: of the whole training.
+        output: a folder for this training alone.
+        save_freq: `"epoch"`, or a number of batches after which it is saved
+            within epochs as well.
+        log_every: steps between rows of `steps.jsonl`.
+        evaluate: takes the model and returns figures for the logs of an
+            epoch, such as `{"knn_top1": 0.4}`.
+        evaluate_every: epochs between evaluations. The last is evaluated too.
+        callbacks: further callbacks of `fit`. What they need to continue must
+            be in the model or derive from the epoch.
+        verbose: of `fit`.
+
+    Returns:
+        By name a value an epoch, from the first on, as in `epochs.jsonl`.
+
+    Raises:
+        OSError: before training, if `output` is read-only or too full.
+        ValueError: if the model is not compiled, the batches have no length, or
+            `output` holds another training.
+        FloatingPointError: when the loss is not finite.
+        TrainingInterrupted: after Ctrl-C or SIGTERM; its `exit_code` is what a
+            script should exit with.
+
+    Example:
+
+    ```python
+    batches = functools.partial(
+        view_batches, images, views, batch_size=256, seed=0
+    )
+    model.compile(keras_vicregl.optimizers.LARS(0.3))
+    pretrain(model, batches, epochs=100, output="run", save_freq=1000)
+    ```
+    """
+    if model.optimizer is None:
+        raise ValueError("Compile the model before `pretrain`.")
+    output = pathlib.Path(output)
+    check_writable(output)
+    whole = make_batches(start=(0, 0))
+    steps_per_epoch = _length(whole)
+    log = TrainingLog(
+        output,
+        steps_per_epoch=steps_per_epoch,
+        every=log_every,
+        sinks=[TensorBoardSink(output / "tensorboard")]
+        if TensorBoardSink.installed()
+        else [],
+    )
+    collapse = WarnOnCollapse()
+    stop = StopSignals()
+    checkpoint = TrainingCheckpoint(
+        output / "checkpoints",
+        steps_per_epoch=steps_per_epoch,
+        save_freq=save_freq,
+        stateful={"log": log, "collapse": collapse},
+        stop=stop,
+    )
+    _check_no_other_training(output, checkpoint)
+    ours = [*callbacks]
+    if evaluate is not None:
+        ours.append(Evaluation(evaluate, evaluate_every, epochs))
+    # The checkpoint comes last: it holds what the others have done.
+    ours += [collapse, log, Curves(output), checkpoint]
+
+    log.event(
+        "resumed" if checkpoint.path else "started",
+        epoch=checkpoint.position.epoch,
+        step=checkpoint.position.step,
+        backend=keras.backend.backend(),
+        keras=keras.__version__,
+    )
+    try:
+        with stop:
+            _fit(model, make_batches, whole, epochs, checkpoint, ours, verbose)
+            # A signal that came after the last step.
+            checkpoint.leave_if_interrupted()
+    except TrainingInterrupted as interruption:
+        log.event("stopped", reason=str(interruption))
+        raise
+    except Exception as error:
+        log.event("failed", reason=f"{type(error).__name__}: {error}")
+        raise
+    log.event("finished")
+    return read_history(output)
+
+
+def _fit(
+    model: keras.Model,
+    make_batches: Callable[..., Any],
+    whole: Any,
+    epochs: int,
+    checkpoint: TrainingCheckpoint,
+    callbacks: list[keras.callbacks.Callback],
+    verbose: str | int,
+) -> None:
+    """Trains to the end, or restores it.
+
+    An epoch that is begun in its middle has a `fit` of its own, for Keras takes
+    the length of the first epoch for that of all. The next one goes back to the
+    checkpoint that it leaves, since the end of `fit` may change weights: it
+    replaces them by their averages, where the optimizer keeps any.
+    """
+    if checkpoint.position.epoch >= epochs:
+        strategy = getattr(model, "distribute_strategy", None)
+        with strategy.scope() if strategy else contextlib.nullcontext():
+            checkpoint.restore(model)
+            model.optimizer.finalize_variable_values(model.trainable_variables)
+    while checkpoint.position.epoch < epochs:
+        epoch, step = checkpoint.position
+        model.fit(
+            whole if not (epoch or step) else make_batches(start=(epoch, step)),
+            initial_epoch=epoch,
+            epochs=epoch + 1 if step else epochs,
+            steps_per_epoch=checkpoint.steps_per_epoch - step if step else None,
+            callbacks=[StopOnNonFinite(first_batch=step), *callbacks],
+            verbose=verbose,
+        )
+
+
+def _length(batches: Any) -> int:
+    """Batches in an epoch."""
+    try:
+        return len(batches)
+    except TypeError as error:
+        raise ValueError(
+            "The number of batches in an epoch is not known: "
+            "`make_batches(start=(0, 0))` must return batches with a length. "
+            "With tf.data, apply tf.data.experimental.assert_cardinality."
+        ) from error
+
+
+def _check_no_other_training(
+    output: pathlib.Path, checkpoint: TrainingCheckpoint
+) -> None:
+    log = output / EPOCHS
+    if checkpoint.path is None and log.exists() and log.stat().st_size:
+        raise ValueError(
+            f"{output} holds logs of a training but no checkpoint to continue "
+            "from. Use another folder, or remove the logs."
+        )

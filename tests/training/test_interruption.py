@@ -1,0 +1,41 @@
+"""Signals are noted once, and then do what they always do."""
+
+import signal
+import threading
+
+import pytest
+
+from keras_vicregl.training import StopSignals, TrainingInterrupted
+
+
+def test_the_first_signal_is_noted_and_the_second_acts():
+    with pytest.raises(KeyboardInterrupt), StopSignals() as stop:
+        signal.raise_signal(signal.SIGINT)
+        assert stop.received is signal.SIGINT
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_handlers_are_as_before_afterwards():
+    before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+    with StopSignals():
+        assert signal.getsignal(signal.SIGTERM) != before[1]
+    after = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+    assert after == before
+
+
+def test_in_another_thread_nothing_is_changed():
+    found = []
+
+    def enter():
+        with StopSignals() as stop:
+            found.append((stop.received, signal.getsignal(signal.SIGTERM)))
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    assert found == [(None, signal.getsignal(signal.SIGTERM))]
+
+
+def test_interruption_passes_through_except_exception():
+    assert not issubclass(TrainingInterrupted, Exception)
+    assert TrainingInterrupted("", signal.SIGINT).exit_code == 130
