@@ -1,9 +1,9 @@
 """Views of images, with the geometry that ties them to their source.
 
 The geometry (`positions` and the affine maps) is pure `keras.ops` and runs
-inside models on every backend; `ViewGroup` is plain data. The layers that make
-views build on TensorFlow and keras-cv, which are imported when one of them is
-first asked for.
+inside models on every backend; `MultiView` is a recipe, and draws its numbers
+with NumPy. Making views on the host, and the single layers, build on TensorFlow
+and keras-cv, which are imported when first needed.
 """
 
 import importlib
@@ -11,11 +11,11 @@ from typing import Any
 
 from keras_vicregl.views import geometry
 from keras_vicregl.views.geometry import positions
+from keras_vicregl.views.multi_view import MultiView
 from keras_vicregl.views.view_group import ViewGroup
 
 _LAYERS = {
     "ColorJitter": "photometric",
-    "MultiView": "multi_view",
     "Normalize": "photometric",
     "RandomGaussianBlur": "photometric",
     "RandomGrayscale": "photometric",
@@ -24,7 +24,7 @@ _LAYERS = {
     "RandomSolarize": "photometric",
 }
 
-__all__ = ["ViewGroup", "geometry", "positions", *_LAYERS]
+__all__ = ["MultiView", "ViewGroup", "geometry", "positions", *_LAYERS]
 
 
 def __getattr__(name: str) -> Any:

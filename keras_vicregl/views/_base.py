@@ -177,30 +177,6 @@ def with_geometry(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     }
 
 
-def compose_along_axes(
-    view_to_source: tf.Tensor, scale: tf.Tensor, offset: tf.Tensor
-) -> tf.Tensor:
-    """Maps for new coordinates, each an affine function of the old one.
-
-    The TensorFlow counterpart of `geometry.compose` for crops and flips, usable
-    inside tf.data under any backend.
-
-    Args:
-        view_to_source: (B, 2, 3).
-        scale: (B, 2) float64; an old coordinate (u, v) is scale * new + offset.
-        offset: (B, 2) float64.
-
-    Returns:
-        (B, 2, 3), float32.
-    """
-    # In float64, so that whole pixels stay whole after many layers.
-    outer = tf.cast(view_to_source, tf.float64)
-    linear = outer[:, :, :2] * scale[:, None, :]
-    translation = outer[:, :, 2] + tf.linalg.matvec(outer[:, :, :2], offset)
-    composed = tf.concat([linear, translation[:, :, None]], axis=-1)
-    return tf.cast(composed, tf.float32)
-
-
 def _new_generator(seed: int | None) -> tf.random.Generator:
     if seed is None:
         seed = random.randint(0, 2**31 - 1)

@@ -32,6 +32,16 @@ def check_number(
     return float(value)
 
 
+def check_choice(name: str, value: Any, choices: Sequence[str]) -> str:
+    """Return `value` if it is one of `choices`."""
+    if value not in choices:
+        *others, last = map(repr, choices)
+        raise ValueError(
+            f"{name} must be {', '.join(others)} or {last}. Got {value!r}."
+        )
+    return value
+
+
 def check_probability(name: str, value: Any) -> float:
     """Return `value` as a float if it is in [0, 1]."""
     return check_number(name, value, 0.0, 1.0)

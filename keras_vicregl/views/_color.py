@@ -8,10 +8,8 @@ channels last. Pixels are float32 in [0, 255], parameters (N,), one an image.
 import tensorflow as tf
 
 from keras_vicregl.views._base import apply_to, shape_of
-from keras_vicregl.views._random import traced
-
-# ITU-R 601, as PIL's conversion to "L".
-_LUMINANCE = (0.299, 0.587, 0.114)
+from keras_vicregl.views._color_matrix import LUMINANCE
+from keras_vicregl.views._tracing import traced
 
 BRIGHTNESS, CONTRAST, SATURATION = range(3)
 
@@ -40,7 +38,7 @@ def to_channels_last(pixels: tf.Tensor) -> tf.Tensor:
 def luminance(pixels: tf.Tensor) -> tf.Tensor:
     """Grey values (N, H, W)."""
     red, green, blue = tf.unstack(pixels, axis=1)
-    to_red, to_green, to_blue = _LUMINANCE
+    to_red, to_green, to_blue = LUMINANCE
     return to_red * red + to_green * green + to_blue * blue
 
 

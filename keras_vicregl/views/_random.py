@@ -6,64 +6,60 @@ falls into and whichever thread makes them. The generator here is SplitMix64
 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA
 2014), a counter put through a 64-bit mixing function, over a whole batch at
 once.
+
+Arrays are NumPy's or TensorFlow's, and the numbers the same: views made inside
+a model get theirs where TensorFlow is not installed.
 """
 
-import functools
 import zlib
+from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
-# Traced once for all layers and views: tracing costs more than computing here.
-traced = functools.partial(tf.function, autograph=False, reduce_retracing=True)
+from keras_vicregl.views._arrays import bits_of, cast, shift_right
 
 _MASK = 2**64 - 1
 _INCREMENT = 0x9E3779B97F4A7C15
 _MULTIPLIERS = (0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
 
 
-@traced
-def example_keys(seeds: tf.Tensor) -> tf.Tensor:
+def example_keys(seeds: Any) -> Any:
     """Keys (B,) uint64 of examples with integer seeds (B, 2)."""
-    seeds = tf.bitcast(tf.cast(seeds, tf.int64), tf.uint64)
-    return _mix(seeds[:, 0] + _mix(seeds[:, 1] + _uint64(_INCREMENT)))
+    seeds = bits_of(cast(seeds, "int64"))
+    return _mix(seeds[:, 0] + _mix(seeds[:, 1] + np.uint64(_INCREMENT)))
 
 
-def fold(keys: tf.Tensor, stream: str) -> tf.Tensor:
+def stream_name(stream: str) -> np.uint64:
+    """What `fold` mixes into keys for the stream called `stream`."""
+    return np.uint64(zlib.crc32(stream.encode()) * _INCREMENT & _MASK)
+
+
+def fold(keys: Any, stream: str) -> Any:
     """Keys (B,) uint64 of the stream called `stream` of the given keys (B,)."""
-    name = zlib.crc32(stream.encode()) * _INCREMENT & _MASK
-    return _fold(keys, _uint64(name))
+    return _mix(keys ^ stream_name(stream))
 
 
-@traced
-def uniform(keys: tf.Tensor, count: int) -> tf.Tensor:
-    """Draws (B, count) float32, uniform over the multiples of 2^-24 in [0, 1).
+def fold_all(keys: Any, names: np.ndarray) -> Any:
+    """Keys (B, *names.shape) of many streams at once, see `stream_name`."""
+    expanded = keys[(slice(None), *[None] * names.ndim)]
+    return _mix(expanded ^ names[None])
+
+
+def uniform(keys: Any, count: int) -> Any:
+    """Draws (..., count) float32, uniform multiples of 2^-24 in [0, 1).
 
     Draw i of a key is the same whatever `count` is.
     """
-    counters = [_INCREMENT * (index + 1) & _MASK for index in range(count)]
     # By way of NumPy: in a graph, tf.constant takes a list of numbers below and
     # above 2^63 through floating point, and rounds them.
-    bits = _mix(keys[:, None] + tf.constant(np.array(counters, "uint64")))
-    bits = tf.bitwise.right_shift(bits, _uint64(40))
-    return tf.cast(tf.cast(bits, tf.int32), tf.float32) * 2.0**-24
+    counters = np.array(
+        [_INCREMENT * (index + 1) & _MASK for index in range(count)], "uint64"
+    )
+    bits = shift_right(_mix(keys[..., None] + counters), 40)
+    return cast(cast(bits, "int32"), "float32") * np.float32(2.0**-24)
 
 
-@traced
-def _fold(keys: tf.Tensor, name: tf.Tensor) -> tf.Tensor:
-    return _mix(tf.bitwise.bitwise_xor(keys, name))
-
-
-def _mix(bits: tf.Tensor) -> tf.Tensor:
+def _mix(bits: Any) -> Any:
     for shift, multiplier in zip((30, 27), _MULTIPLIERS, strict=True):
-        bits = _xor_shift(bits, shift) * _uint64(multiplier)
-    return _xor_shift(bits, 31)
-
-
-def _xor_shift(bits: tf.Tensor, shift: int) -> tf.Tensor:
-    shifted = tf.bitwise.right_shift(bits, _uint64(shift))
-    return tf.bitwise.bitwise_xor(bits, shifted)
-
-
-def _uint64(value: int) -> tf.Tensor:
-    return tf.constant(value, tf.uint64)
+        bits = (bits ^ shift_right(bits, shift)) * np.uint64(multiplier)
+    return bits ^ shift_right(bits, 31)

@@ -13,22 +13,18 @@ from keras_vicregl.views._base import (
     ViewLayer,
     apply_to,
     as_float,
-    compose_along_axes,
     with_geometry,
 )
-from keras_vicregl.views._boxes import (
-    DRAWS_PER_BOX,
-    resize_nearest,
-    resize_smoothly,
-    sample_boxes,
-)
+from keras_vicregl.views._boxes import DRAWS_PER_BOX, sample_boxes
 from keras_vicregl.views._checks import (
+    check_choice,
     check_count,
     check_interval,
     check_probability,
 )
-
-_KERNELS = {"bilinear": "triangle", "bicubic": "keyscubic"}
+from keras_vicregl.views._parameters import compose_along_axes, compose_boxes
+from keras_vicregl.views._resize import KERNELS, resize, resize_nearest
+from keras_vicregl.views._tracing import traced
 
 
 @keras.saving.register_keras_serializable(package="keras_vicregl")
@@ -100,12 +96,9 @@ class RandomResizedCrop(ViewLayer):
         self.width = check_count("width", width)
         self.scale = check_interval("scale", scale, high=1.0)
         self.aspect_ratio = check_interval("aspect_ratio", aspect_ratio)
-        if interpolation not in ("nearest", *_KERNELS):
-            raise ValueError(
-                "interpolation must be 'nearest', 'bilinear' or 'bicubic'. "
-                f"Got {interpolation!r}."
-            )
-        self.interpolation = interpolation
+        self.interpolation = check_choice(
+            "interpolation", interpolation, ("nearest", *KERNELS)
+        )
         self.antialias = bool(antialias)
         self.flip = check_probability("flip", flip)
         self.track_flips = bool(track_flips)
@@ -118,17 +111,22 @@ class RandomResizedCrop(ViewLayer):
         images = inputs[IMAGES]
         size = tf.shape(images)[1:3]
         draws = _random.uniform(keys, DRAWS_PER_BOX + 1)
-        boxes = sample_boxes(
-            draws[:, :DRAWS_PER_BOX],
-            size,
-            tf.constant(self.scale, tf.float64),
-            tf.constant(self.aspect_ratio, tf.float64),
+        boxes = _sample_boxes(
+            draws[:, :DRAWS_PER_BOX], size, self.scale, self.aspect_ratio
         )
         flips = draws[:, DRAWS_PER_BOX] < self.flip
         outputs = {
             **inputs,
-            IMAGES: self._resize(images, boxes, flips),
-            VIEW_TO_SOURCE: _compose_box(
+            IMAGES: resize(
+                images,
+                boxes,
+                flips,
+                self.height,
+                self.width,
+                self.interpolation,
+                self.antialias,
+            ),
+            VIEW_TO_SOURCE: _compose_boxes(
                 inputs[VIEW_TO_SOURCE],
                 boxes,
                 size,
@@ -140,23 +138,6 @@ class RandomResizedCrop(ViewLayer):
                 inputs[MASKS], boxes, flips, self.height, self.width
             )
         return outputs
-
-    def _resize(
-        self, images: tf.Tensor, boxes: tf.Tensor, flips: tf.Tensor
-    ) -> tf.Tensor:
-        if self.interpolation == "nearest":
-            return as_float(
-                resize_nearest(images, boxes, flips, self.height, self.width)
-            )
-        return resize_smoothly(
-            images,
-            boxes,
-            flips,
-            self.height,
-            self.width,
-            kernel=_KERNELS[self.interpolation],
-            antialias=self.antialias,
-        )
 
     def get_config(self) -> dict[str, Any]:
         """Arguments that make this layer again."""
@@ -241,23 +222,18 @@ class RandomHorizontalFlip(ViewLayer):
         }
 
 
-@_random.traced
-def _compose_box(
-    view_to_source: tf.Tensor,
-    boxes: tf.Tensor,
+@traced
+def _sample_boxes(
+    draws: tf.Tensor,
     size: tf.Tensor,
-    flips: tf.Tensor,
+    scale: tuple[float, float],
+    aspect_ratio: tuple[float, float],
 ) -> tf.Tensor:
-    boxes = tf.cast(boxes, tf.float64)
-    size = tf.cast(size, tf.float64)
-    top_left, sides = boxes[:, :2] / size, boxes[:, 2:] / size
-    v, u = 0, 1
-    flips = tf.cast(flips, tf.float64)
-    scale = tf.stack([sides[:, u] * (1.0 - 2.0 * flips), sides[:, v]], axis=-1)
-    offset = tf.stack(
-        [top_left[:, u] + sides[:, u] * flips, top_left[:, v]], axis=-1
-    )
-    return compose_along_axes(view_to_source, scale, offset)
+    boxes = sample_boxes(draws, size, scale, aspect_ratio)
+    return tf.cast(boxes, tf.int32)
+
+
+_compose_boxes = traced(compose_boxes)
 
 
 def _mirror(values: tf.Tensor) -> tf.Tensor:

@@ -1,37 +1,29 @@
 """From images to the views that VICRegL learns from, in one layer."""
 
+from __future__ import annotations
+
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
-import tensorflow as tf
+import numpy as np
 
-from keras_vicregl.views import _color
-from keras_vicregl.views._base import (
-    IMAGES,
-    LABELS,
-    MASKS,
-    SEEDS,
-    SOURCE_SIZE,
-    VIEW_TO_SOURCE,
-    ViewLayer,
-    with_geometry,
+from keras_vicregl.views import _random
+from keras_vicregl.views._checks import (
+    check_channels,
+    check_choice,
+    check_integer,
+    check_number,
+    check_probability,
 )
-from keras_vicregl.views._checks import check_probability
-from keras_vicregl.views.crop import RandomResizedCrop
-from keras_vicregl.views.photometric import (
-    ColorJitter,
-    Normalize,
-    PhotometricLayer,
-    RandomGaussianBlur,
-    RandomGrayscale,
-    RandomSolarize,
-)
+from keras_vicregl.views._parameters import SharedOptions, draw_group
 from keras_vicregl.views.view_group import ViewGroup
 
-VIEWS = "views"
-VIEW_MASKS = "view_masks"
+if TYPE_CHECKING:
+    from keras_vicregl.views._fused import Rendering
+    from keras_vicregl.views._host import HostViews
 
 _SCENES_COLORS = {
     "brightness": 0.8,
@@ -44,7 +36,7 @@ _SCENES_COLORS = {
 
 
 @keras.saving.register_keras_serializable(package="keras_vicregl")
-class MultiView(ViewLayer):
+class MultiView(keras.layers.Layer):
     """Make the views of images, each with its map to the source.
 
     Every view goes through, in this order: a random resized crop with a
@@ -75,7 +67,20 @@ class MultiView(ViewLayer):
         interpolation: see `RandomResizedCrop`.
         antialias: see `RandomResizedCrop`.
         return_masks: whether to return the views of `"segmentation_masks"`.
-        **kwargs: `seed`, `stream` and arguments of `keras.layers.Layer`.
+        faithful: whether to apply one operation after another, with the
+            clippings and the hue in HSV space of torchvision and PIL, several
+            times slower. By default they are fused, see below.
+        on: `"host"`, in tf.data, or `"device"`: the layer then only draws what
+            is to be done, and `VICRegL(views=...)` makes the views in its
+            compiled step.
+        jit_compile: whether XLA compiles the fused operations. It does so for
+            each size of images that is known in advance; images of other sizes
+            are resampled without it.
+        seed: integer, for batches without `"seeds"`. None takes one that
+            `keras.utils.set_random_seed` controls.
+        stream: integer, tells two recipes with the same `"seeds"` apart.
+        **kwargs: `name` and `dtype` of `keras.layers.Layer`; views have the
+            compute dtype, by default float32.
 
     Inputs:
         Dictionary with `"images"` (B, H, W, 3) or (H, W, 3), uint8 or floating
@@ -84,12 +89,20 @@ class MultiView(ViewLayer):
         `"view_to_source"` (B, 2, 3) and `"source_size"` (B, 2).
 
     Outputs:
-        Dictionary with `"views"`, tuple of (B, h, w, 3) float32, normalised;
+        Dictionary with `"views"`, tuple of (B, h, w, 3), normalised;
         `"view_to_source"`, tuple of (B, 2, 3) float32, from normalised
         coordinates of the view to pixels (x, y) of the source; `"source_size"`
         (B, 2) float32, height and width; with `return_masks`, `"view_masks"`,
         tuple of (B, h, w, 1) uint8; and every other key of the input but
-        `"seeds"`. Single images give the same without B.
+        `"seeds"`. Single images give the same without B. With `on="device"`:
+        `"images"` as they came, `"parameters"`, see there, and `"source_size"`.
+
+    Fused operations are those of the single layers but for this: brightness,
+    contrast, saturation, hue and grayscale are one matrix an image, with the
+    hue turned at constant luminance instead of constant value; values are
+    clipped to [0, 255] once, in the end, instead of after each operation; blurs
+    end at three standard deviations. On photographs with the paper's jitter
+    views differ by MEASURED of 255 in the mean.
 
     Raises:
         ValueError: for arguments outside of their range, and for inputs of
@@ -121,35 +134,49 @@ class MultiView(ViewLayer):
         interpolation: str = "bicubic",
         antialias: bool = True,
         return_masks: bool = False,
+        faithful: bool = False,
+        on: str = "host",
+        jit_compile: bool = True,
+        seed: int | None = None,
+        stream: int = 0,
         **kwargs: Any,
     ) -> None:
+        kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
         self.groups = _check_groups(groups)
         self.flip = check_probability("flip", flip)
         self.track_flips = bool(track_flips)
-        self.brightness = brightness
-        self.contrast = contrast
-        self.saturation = saturation
-        self.hue = hue
+        self.brightness = check_number("brightness", brightness, 0.0)
+        self.contrast = check_number("contrast", contrast, 0.0)
+        self.saturation = check_number("saturation", saturation, 0.0)
+        self.hue = check_number("hue", hue, 0.0, 0.5)
         self.jitter = check_probability("jitter", jitter)
         self.grayscale = check_probability("grayscale", grayscale)
-        self.interpolation = interpolation
+        self.mean = check_channels("mean", mean)
+        self.std = check_channels("std", std, positive=True)
+        self.interpolation = check_choice(
+            "interpolation", interpolation, ("nearest", "bilinear", "bicubic")
+        )
         self.antialias = bool(antialias)
         self.return_masks = bool(return_masks)
-        normalize = Normalize(mean, std)
-        self.mean, self.std = normalize.mean, normalize.std
-        self._crops = []
-        self._adjustments = []
-        for group in self.groups:
-            for index in range(group.count):
-                view = len(self._crops)
-                self._crops.append(self._crop(group, view))
-                self._adjustments.append(
-                    [*self._photometric(group, index, view), normalize]
-                )
+        self.faithful = bool(faithful)
+        self.on = check_choice("on", on, ("host", "device"))
+        if on == "device" and (faithful or return_masks):
+            raise ValueError(
+                "on='device' makes neither faithful views nor masks. Got "
+                f"faithful={faithful!r}, return_masks={return_masks!r}: leave "
+                "them out, or use on='host'."
+            )
+        self.jit_compile = bool(jit_compile)
+        self.seed = None if seed is None else check_integer("seed", seed)
+        self.stream = check_integer("stream", stream)
+        # A function: Keras looks into layers for more of them when it saves.
+        self._host = functools.cache(self._make_host)
+        # There are no weights.
+        self.built = True
 
     @classmethod
-    def resnet(cls, **kwargs: Any) -> "MultiView":
+    def resnet(cls, **kwargs: Any) -> MultiView:
         """Views of the paper's ResNet recipe: 2 of 224 px.
 
         Args:
@@ -164,7 +191,7 @@ class MultiView(ViewLayer):
         return cls([ViewGroup(224, 2, scale=(0.08, 1.0))], **kwargs)
 
     @classmethod
-    def convnext(cls, **kwargs: Any) -> "MultiView":
+    def convnext(cls, **kwargs: Any) -> MultiView:
         """Views of the paper's ConvNeXt recipe: 2 of 224 px and 6 of 96 px.
 
         Args:
@@ -190,7 +217,7 @@ class MultiView(ViewLayer):
         blur: tuple[float, ...] = (0.5,),
         blur_sigma: tuple[float, float] = (0.1, 1.5),
         **kwargs: Any,
-    ) -> "MultiView":
+    ) -> MultiView:
         """Two views of small images, made for scenes of 64 px.
 
         What two crops of a scene share most easily is the colour and the
@@ -227,7 +254,8 @@ class MultiView(ViewLayer):
 
         Returns:
             Tuple of the dictionary of `"views"`, `"view_to_source"` and
-            `"source_size"`, and of `"labels"` where there are any.
+            `"source_size"` (with `on="device"`: `"images"`, `"parameters"` and
+            `"source_size"`), and of `"labels"` where there are any.
 
         Raises:
             ValueError: if one of the three keys is missing.
@@ -241,7 +269,9 @@ class MultiView(ViewLayer):
         >>> sorted(x)
         ['source_size', 'view_to_source', 'views']
         """
-        wanted = (VIEWS, VIEW_TO_SOURCE, SOURCE_SIZE)
+        wanted = ("views", "view_to_source", "source_size")
+        if "parameters" in batch:
+            wanted = ("images", "parameters", "source_size")
         missing = [key for key in wanted if key not in batch]
         if missing:
             raise ValueError(
@@ -249,44 +279,104 @@ class MultiView(ViewLayer):
                 f"{sorted(batch)}, without {missing}."
             )
         x = {key: batch[key] for key in wanted}
-        return (x, batch[LABELS]) if LABELS in batch else (x,)
+        return (x, batch["labels"]) if "labels" in batch else (x,)
 
-    def augment(
-        self, inputs: dict[str, tf.Tensor], keys: tf.Tensor
-    ) -> dict[str, Any]:
-        """Make all views (see `ViewLayer.augment`)."""
-        if self.return_masks and MASKS not in inputs:
-            raise ValueError(
-                f"return_masks=True needs the key {MASKS!r}. Got the keys "
-                f"{sorted(inputs)}."
-            )
-        if VIEW_TO_SOURCE in inputs and SOURCE_SIZE not in inputs:
-            raise ValueError(
-                f"{VIEW_TO_SOURCE!r} came without {SOURCE_SIZE!r}, the height "
-                "and width of the images it leads to: give both or neither."
-            )
-        inputs = with_geometry(inputs)
-        outputs = {
-            key: value
-            for key, value in inputs.items()
-            if key not in (IMAGES, MASKS, SEEDS)
-        }
-        if not self.return_masks:
-            inputs = {k: v for k, v in inputs.items() if k != MASKS}
-        crops = [
-            crop.augment(inputs, crop.keys_of_layer(keys))
-            for crop in self._crops
-        ]
-        outputs[VIEWS] = tuple(
-            _adjusted(crop[IMAGES], layers, keys)
-            for crop, layers in zip(crops, self._adjustments, strict=True)
+    def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        """Make the views of images, in tf.data or eagerly (see the class)."""
+        # Not by way of Keras, which would turn tensors of tf.data into those of
+        # its backend.
+        return self._host()(inputs)
+
+    def parameters(
+        self,
+        seeds: Any,
+        source_size: tuple[int, int],
+        view_to_source: Any = None,
+    ) -> tuple[dict[str, np.ndarray], ...]:
+        """What is drawn for the views of examples, with NumPy alone.
+
+        Args:
+            seeds: (B, 2) integers, two numbers an example.
+            source_size: height and width of the images.
+            view_to_source: (B, 2, 3), maps from the images to their sources
+                where they are not the sources themselves.
+
+        Returns:
+            A dictionary for each group of n views: `"boxes"` (B, n, 4), top,
+            left, height and width of the crop in whole pixels; `"flips"`
+            (B, n), 0 or 1; `"matrix"` and `"from_mean"` (B, n, 3, 3), a pixel x
+            in [0, 255] becoming `matrix @ x + from_mean @ mean`, with the mean
+            over the view; `"sigma"` (B, n), the blur in pixels, 0 for none;
+            `"solarize"` (B, n), 0 or 1; `"view_to_source"` (B, n, 2, 3). All
+            float32.
+
+        Example:
+
+        >>> from keras_vicregl.views import MultiView
+        >>> large, small = MultiView.convnext().parameters(
+        ...     [[0, 0], [0, 1]], (375, 500)
+        ... )
+        >>> large["boxes"].shape, small["boxes"].shape
+        ((2, 2, 4), (2, 6, 4))
+        """
+        keys = self.keys_of(_random.example_keys(np.asarray(seeds)))
+        height, width = source_size
+        if view_to_source is None:
+            view_to_source = np.float32([[[width, 0, 0], [0, height, 0]]])
+        return self.draw(keys, np.array([height, width]), view_to_source)
+
+    def keys_of(self, keys: Any) -> Any:
+        """The recipe's own stream of the examples' keys (B,) uint64."""
+        return _random.fold(keys, f"MultiView/{self.stream}")
+
+    def draw(self, keys: Any, size: Any, view_to_source: Any) -> tuple:
+        """Parameters of all groups, in the arrays' own library.
+
+        Args:
+            keys: (B,) uint64.
+            size: (2,), height and width of the images.
+            view_to_source: (B, 2, 3) float32.
+
+        Returns:
+            A dictionary a group, see `parameters`.
+        """
+        options = SharedOptions(
+            **{
+                field.name: getattr(self, field.name)
+                for field in dataclasses.fields(SharedOptions)
+            }
         )
-        outputs[VIEW_TO_SOURCE] = tuple(crop[VIEW_TO_SOURCE] for crop in crops)
-        if self.return_masks:
-            outputs[VIEW_MASKS] = tuple(
-                tf.cast(crop[MASKS], tf.uint8) for crop in crops
+        first, drawn = 0, []
+        for group in self.groups:
+            drawn.append(
+                draw_group(keys, size, view_to_source, group, first, options)
             )
-        return outputs
+            first += group.count
+        return tuple(drawn)
+
+    def renderings(self) -> tuple[Rendering, ...]:
+        """How the views of each group are made on the host."""
+        from keras_vicregl.views._fused import Rendering
+
+        return tuple(
+            Rendering(
+                size=group.size,
+                interpolation=self.interpolation,
+                antialias=self.antialias,
+                mean=self.mean,
+                std=self.std,
+                largest_sigma=max(group.blur) and group.blur_sigma[1],
+                solarizes=max(group.solarize) > 0.0,
+                dtype=self.compute_dtype,
+                jit_compile=self.jit_compile,
+            )
+            for group in self.groups
+        )
+
+    def _make_host(self) -> HostViews:
+        from keras_vicregl.views._host import HostViews
+
+        return HostViews(self)
 
     def get_config(self) -> dict[str, Any]:
         """Arguments that make this layer again."""
@@ -306,67 +396,12 @@ class MultiView(ViewLayer):
             "interpolation": self.interpolation,
             "antialias": self.antialias,
             "return_masks": self.return_masks,
+            "faithful": self.faithful,
+            "on": self.on,
+            "jit_compile": self.jit_compile,
+            "seed": self.seed,
+            "stream": self.stream,
         }
-
-    def _crop(self, group: ViewGroup, view: int) -> RandomResizedCrop:
-        height, width = group.size
-        return RandomResizedCrop(
-            height,
-            width,
-            scale=group.scale,
-            aspect_ratio=group.aspect_ratio,
-            interpolation=self.interpolation,
-            antialias=self.antialias,
-            flip=self.flip,
-            track_flips=self.track_flips,
-            stream=view,
-        )
-
-    def _photometric(
-        self, group: ViewGroup, index: int, view: int
-    ) -> list[PhotometricLayer]:
-        return [
-            ColorJitter(
-                self.brightness,
-                self.contrast,
-                self.saturation,
-                self.hue,
-                probability=self.jitter,
-                stream=view,
-            ),
-            RandomGrayscale(self.grayscale, stream=view),
-            RandomGaussianBlur(
-                group.blur_sigma,
-                probability=group.blur[index % len(group.blur)],
-                stream=view,
-            ),
-            RandomSolarize(
-                probability=group.solarize[index % len(group.solarize)],
-                stream=view,
-            ),
-        ]
-
-    def _format_output(
-        self, output: dict[str, Any], metadata: dict[str, Any]
-    ) -> dict[str, Any]:
-        # keras-cv's own can neither unbatch a tuple nor return a dictionary for
-        # a tensor.
-        if not metadata["batched"]:
-            output = tf.nest.map_structure(
-                lambda value: tf.squeeze(value, axis=0), output
-            )
-        if metadata["use_targets"]:
-            output["targets"] = output.pop(LABELS)
-        return output
-
-
-def _adjusted(
-    images: tf.Tensor, layers: list[PhotometricLayer], keys: tf.Tensor
-) -> tf.Tensor:
-    pixels = _color.to_planar(images)
-    for layer in layers:
-        pixels = layer.adjust(pixels, layer.keys_of_layer(keys))
-    return _color.to_channels_last(pixels)
 
 
 def _check_groups(groups: Any) -> tuple[ViewGroup, ...]:

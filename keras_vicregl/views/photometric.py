@@ -19,6 +19,7 @@ from keras_vicregl.views._checks import (
     check_number,
     check_probability,
 )
+from keras_vicregl.views._parameters import jitter_factors, jitter_shift
 
 
 class PhotometricLayer(ViewLayer):
@@ -146,12 +147,10 @@ class ColorJitter(RandomlyApplied):
 
     def change(self, pixels: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
         """Jitter (see `RandomlyApplied.change`)."""
-        strengths = tf.constant(
-            [self.brightness, self.contrast, self.saturation]
+        factors = jitter_factors(
+            draws[:, :3], (self.brightness, self.contrast, self.saturation)
         )
-        low = tf.maximum(0.0, 1.0 - strengths)
-        factors = low + (1.0 + strengths - low) * draws[:, :3]
-        shift = self.hue * (2.0 * draws[:, 3] - 1.0) if self.hue else None
+        shift = jitter_shift(draws[:, 3], self.hue) if self.hue else None
         return _color.jitter(pixels, factors, shift, draws[:, 4:])
 
     def get_config(self) -> dict[str, Any]:

@@ -15,11 +15,8 @@ from keras_vicregl.views import (
     RandomResizedCrop,
     _random,
 )
-from keras_vicregl.views._boxes import (
-    resize_nearest,
-    resize_smoothly,
-    sample_boxes,
-)
+from keras_vicregl.views._boxes import sample_boxes
+from keras_vicregl.views._resize import resize_nearest, resize_smoothly
 from keras_vicregl.views.geometry import positions
 
 SOURCE = (96, 60)
@@ -89,12 +86,13 @@ def boxes_of_torchvision(draws, height, width, scale, aspect_ratio):
 
 
 def drawn_boxes(draws, size, scale, aspect_ratio):
-    return sample_boxes(
-        tf.constant(draws),
-        tf.constant(size),
-        tf.constant(scale, tf.float64),
-        tf.constant(aspect_ratio, tf.float64),
-    ).numpy()
+    """The boxes, which are the same with TensorFlow and NumPy."""
+    size = np.array(size)
+    boxes = sample_boxes(np.asarray(draws), size, scale, aspect_ratio)
+    tensors = (tf.constant(draws), tf.constant(size))
+    in_tensorflow = sample_boxes(*tensors, scale, aspect_ratio)
+    np.testing.assert_array_equal(in_tensorflow, boxes)
+    return boxes
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ def run(code):
     )
 
 
-def test_geometry_comes_without_the_libraries_of_the_layers():
+def test_geometry_and_recipes_come_without_the_libraries_of_the_layers():
     missing = ["keras_cv"]
     if keras.backend.backend() != "tensorflow":
         missing.append("tensorflow")
@@ -28,7 +28,10 @@ def test_geometry_comes_without_the_libraries_of_the_layers():
         "maps = views.geometry.identity_map([[60.0, 80.0]])\n"
         "assert views.positions(maps, 1, 2).shape == (1, 2, 2)\n"
         "assert views.ViewGroup(32, 2).size == (32, 32)\n"
-        "try: views.MultiView\n"
+        "recipe = views.MultiView.resnet(on='device')\n"
+        "drawn, = recipe.parameters([[0, 1]], (60, 80))\n"
+        "assert drawn['boxes'].shape == (1, 2, 4)\n"
+        "try: views.RandomResizedCrop\n"
         "except ImportError: print('refused')"
     )
     assert done.stdout == "refused\n", done.stderr
