@@ -152,8 +152,7 @@ def _view_of_any_size(how: Rendering) -> Any:
 
         def interpolated() -> tf.Tensor:
             cut = image[top : top + height, left : left + width]
-            frame = [[0, canvas[0] - height], [0, canvas[1] - width], [0, 0]]
-            cut = tf.ensure_shape(tf.pad(cut, frame), (*canvas, 3))
+            cut = _on_canvas(cut, height, width, canvas)
             from_corner = drawn["boxes"] * tf.constant([0.0, 0.0, 1.0, 1.0])
             axes = _axes(
                 from_corner[None, None], drawn["flips"][None, None], canvas, how
@@ -177,6 +176,17 @@ def _view_of_any_size(how: Rendering) -> Any:
         return tf.cond(fits, interpolated, resized)
 
     return one_view
+
+
+def _on_canvas(
+    cut: tf.Tensor, height: tf.Tensor, width: tf.Tensor, canvas: tuple
+) -> tf.Tensor:
+    """An image (height, width, 3) in the corner of a larger one."""
+    # tf.pad goes through bytes one by one, tf.concat copies whole rows.
+    right = tf.zeros([height, canvas[1] - width, 3], cut.dtype)
+    cut = tf.concat([cut, right], axis=1)
+    below = tf.zeros([canvas[0] - height, canvas[1], 3], cut.dtype)
+    return tf.ensure_shape(tf.concat([cut, below], axis=0), (*canvas, 3))
 
 
 def _of_pixels(parameters: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
