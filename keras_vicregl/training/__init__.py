@@ -7,6 +7,7 @@ from keras_vicregl.training.interruption import (
     StopSignals,
     TrainingInterrupted,
 )
+from keras_vicregl.training.knn import knn_evaluation
 from keras_vicregl.training.log import TrainingLog, read_history, read_rows
 from keras_vicregl.training.pretrain import pretrain
 from keras_vicregl.training.settings import keep_settings
@@ -19,6 +20,7 @@ __all__ = [
     "TrainingInterrupted",
     "TrainingLog",
     "keep_settings",
+    "knn_evaluation",
     "pretrain",
     "read_history",
     "read_rows",

@@ -32,6 +32,21 @@ class TrainStep:
         self._loss_tracker.update_state(loss, sample_weight=size)
         return self.compute_metrics(x, y, y_pred, sample_weight)
 
+    def _maybe_symbolic_build(self, iterator: Any = None, **kwargs: Any) -> Any:
+        """Takes no batch to build what is built.
+
+        Under a distribution strategy Keras takes one in any case, and the
+        strategy takes more ahead: near the end of an epoch, where a resumed
+        training may begin, they would be all that is left of it.
+        """
+        layers = self._flatten_layers()
+        if self._compile_metrics or not all(layer.built for layer in layers):
+            return super()._maybe_symbolic_build(iterator, **kwargs)
+        if self.optimizer is not None and not self.optimizer.built:
+            with self.distribute_strategy.scope():
+                self.optimizer.build(self.trainable_variables)
+        return None
+
 
 def _checked_batch_size(x: Any) -> Any:
     """The batch size, asserted to be 2 or more where it is not known yet."""

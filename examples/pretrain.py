@@ -1,0 +1,188 @@
+"""Pretrain a backbone by one of the recipes, on any data set.
+
+    python examples/pretrain.py --recipe resnet50 --data imagenet2012
+    python examples/pretrain.py --recipe scenes --data digit_scenes
+    python examples/pretrain.py --config runs/mine/config.json --output again
+
+A run may be stopped, or die, at any time: the same command continues it from
+its last checkpoint, exactly (`keras_vicregl.training.pretrain`). Ctrl-C and
+SIGTERM save before they stop; the exit code is then 130 or 143. It is 1 after
+an error, such as a loss that is not finite, and 0 when the last epoch is done.
+
+--output, by default runs/RECIPE, gets config.json, from which the run can be
+repeated, logs, curves, checkpoints and the exported backbone. What the recipes
+contain, and the time they take, is in keras_vicregl/recipes.py; --model,
+--views and --optimizer replace any of it, with values in JSON:
+
+    --model num_matches=[20,4] --optimizer weight_decay=1e-6 use_ema=true
+
+Memory too small for a batch: --optimizer gradient_accumulation_steps=4.
+"""
+
+import argparse
+import contextlib
+import functools
+import json
+import os
+import pathlib
+import sys
+
+# Settings that do not bear upon what is learnt, and may change on the way.
+FREE = ("save_every", "log_every", "knn_every", "knn_split", "export")
+
+
+def setting(text):
+    """A name and a value from NAME=JSON; what is no JSON is a string."""
+    name, found, value = text.partition("=")
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    with contextlib.suppress(json.JSONDecodeError):
+        value = json.loads(value)
+    return name, value
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--config", help="config.json of a run: defaults for all the rest")
+    add("--recipe", help="a key of keras_vicregl.recipes.RECIPES")
+    add("--data", help="what keras_vicregl.data.load takes; recipe's default")
+    add("--split", default="train")
+    add("--data-options", nargs="+", type=setting, metavar="NAME=VALUE")
+    add("--output", type=pathlib.Path)
+    add("--batch-size", type=int, help="over all devices; recipe's default")
+    add("--epochs", type=int, help="recipe's default")
+    add("--learning-rate", type=float, help="peak at a batch of 256")
+    add("--alpha", type=float, help="weight of the global criterion")
+    add("--precision", help="float32, mixed_bfloat16 or mixed_float16")
+    for part in ("model", "views", "optimizer"):
+        add(f"--{part}", nargs="+", type=setting, metavar="NAME=VALUE")
+    add("--seed", type=int, default=0)
+    add("--backend", default=os.environ.get("KERAS_BACKEND", "tensorflow"))
+    add("--strategy", choices=("none", "mirrored"), default="none")
+    add("--save-every", type=int, help="steps; by default epochs only")
+    add("--log-every", type=int, default=50, help="steps")
+    add("--knn-every", type=int, default=0, help="epochs; 0: never")
+    add("--knn-split", default="test", help="of the same data, with labels")
+    add(
+        "--export",
+        nargs="*",
+        default=["keras"],
+        choices=("keras", "saved_model", "onnx"),
+    )
+    config = parser.parse_known_args()[0].config
+    if config:
+        parser.set_defaults(**json.loads(pathlib.Path(config).read_text()))
+    arguments = parser.parse_args()
+    if not arguments.recipe:
+        parser.error("--recipe or --config is needed")
+    arguments.output = arguments.output or pathlib.Path(
+        "runs", arguments.recipe
+    )
+    for name in ("data_options", "model", "views", "optimizer"):
+        setattr(arguments, name, dict(getattr(arguments, name) or {}))
+    if arguments.alpha is not None:
+        arguments.model["alpha"] = arguments.alpha
+    return parser, arguments
+
+
+def strategy_scope(name):
+    """Where the model is built and compiled: the place for more devices."""
+    if name == "mirrored":
+        import tensorflow as tf
+
+        return tf.distribute.MirroredStrategy().scope()
+    return contextlib.nullcontext()
+
+
+def main():
+    parser, arguments = parse_arguments()
+    os.environ["KERAS_BACKEND"] = arguments.backend
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    with contextlib.suppress(ImportError):
+        import torch  # noqa: F401, slow after TensorFlow
+    import keras
+
+    from keras_vicregl.checkpoints import export
+    from keras_vicregl.data import load, steps_per_epoch, view_batches
+    from keras_vicregl.recipes import RECIPES
+    from keras_vicregl.training import (
+        TrainingInterrupted,
+        keep_settings,
+        knn_evaluation,
+        pretrain,
+    )
+
+    if arguments.recipe not in RECIPES:
+        parser.error(f"--recipe must be one of {', '.join(RECIPES)}")
+    recipe = RECIPES[arguments.recipe]
+    for name in ("data", "batch_size", "epochs", "precision"):
+        if getattr(arguments, name) is None:
+            setattr(arguments, name, getattr(recipe, name))
+    settings = vars(arguments).copy()
+    output = settings.pop("output")
+    settings.pop("config")
+
+    batch_size = arguments.batch_size
+    open_split = functools.partial(
+        load, arguments.data, **arguments.data_options
+    )
+    source = open_split(arguments.split)
+    keras.utils.set_random_seed(arguments.seed)
+    with strategy_scope(arguments.strategy):
+        model = recipe.make_model(
+            source.num_classes,
+            precision=arguments.precision,
+            **arguments.model,
+        )
+        model.compile(
+            recipe.make_optimizer(
+                steps_per_epoch(source, batch_size),
+                batch_size,
+                arguments.epochs,
+                base_learning_rate=arguments.learning_rate,
+                **arguments.optimizer,
+            )
+        )
+    evaluate = None
+    if arguments.knn_every:
+        evaluate = knn_evaluation(
+            source,
+            open_split(arguments.knn_split),
+            size=recipe.views["groups"][0]["size"],
+        )
+    make_batches = functools.partial(
+        view_batches,
+        source,
+        recipe.make_views(**arguments.views),
+        batch_size=batch_size,
+        seed=arguments.seed,
+    )
+    # Only now, for arguments that nothing can be made of are not settings.
+    keep_settings(output, settings, free=FREE)
+    print(f"{recipe.name} on {source!r} with {arguments.backend}, in {output}/")
+    try:
+        pretrain(
+            model,
+            make_batches,
+            epochs=arguments.epochs,
+            output=output,
+            save_freq=arguments.save_every or "epoch",
+            log_every=arguments.log_every,
+            evaluate=evaluate,
+            evaluate_every=arguments.knn_every or 1,
+        )
+    except TrainingInterrupted as interruption:
+        print(f"\n{interruption}", file=sys.stderr)
+        sys.exit(interruption.exit_code)
+    suffixes = {"keras": ".keras", "onnx": ".onnx", "saved_model": ""}
+    for kind in arguments.export:
+        export(model.backbone, output / f"backbone{suffixes[kind]}", kind)
+    print(f"Done: {', '.join(sorted(p.name for p in output.iterdir()))}")
+
+
+if __name__ == "__main__":
+    main()
