@@ -19,6 +19,7 @@ from keras_vicregl.models._plumbing import (
 from keras_vicregl.models.guards import StopOnNonFinite
 from keras_vicregl.models.heads import check_units, expander
 from keras_vicregl.models.monitors import collapse_monitors
+from keras_vicregl.models.recompute import Recomputed
 from keras_vicregl.models.train_step import TrainStep
 from keras_vicregl.recipes import RECIPES
 from keras_vicregl.views.geometry import positions
@@ -74,6 +75,9 @@ class VICRegL(TrainStep, keras.Model):
         stack_views: views of one size go through the network in one call.
             `None`: where there is no batch normalisation, which would mix the
             statistics of views; `True`: everywhere; `False`: nowhere.
+        remat: keeps only the outputs of the backbone's blocks for the backward
+            pass and computes their inside again: the same gradients with less
+            memory, in more time. Batches, images and backbones can be larger.
         **kwargs: `name` and `dtype` of `keras.Model`.
 
     Raises:
@@ -118,6 +122,7 @@ class VICRegL(TrainStep, keras.Model):
         covariance_coefficient: float = 1.0,
         num_classes: int | None = None,
         stack_views: bool | None = None,
+        remat: bool = False,
         **kwargs: Any,
     ) -> None:
         # Coordinates must keep float32 under mixed precision; the networks
@@ -150,6 +155,7 @@ class VICRegL(TrainStep, keras.Model):
         )
         self.num_classes = num_classes
         self.stack_views = stack_views
+        self.remat = remat
         self._has_local = alpha < 1 and bool(self._local_options.local_criteria)
         self._has_global = alpha > 0
         if not (self._has_global or self._has_local):
@@ -169,6 +175,7 @@ class VICRegL(TrainStep, keras.Model):
             self._stack_backbone = self._stack_heads = stack_views
 
         self.backbone = backbone
+        self._recomputed = Recomputed(backbone) if remat else None
         self.expander = self.local_expander = self.classifier = None
         if self._has_global:
             self.expander = expander(
@@ -235,7 +242,7 @@ class VICRegL(TrainStep, keras.Model):
         if to_source is None and self._needs_positions():
             raise ValueError(MISSING_GEOMETRY)
         maps = apply(
-            lambda images: self.backbone(images, training=training),
+            lambda images: self._features(images, training),
             views,
             self._stack_backbone,
         )
@@ -375,6 +382,7 @@ class VICRegL(TrainStep, keras.Model):
             **self._coefficients,
             "num_classes": self.num_classes,
             "stack_views": self.stack_views,
+            "remat": self.remat,
         }
 
     @classmethod
@@ -450,6 +458,11 @@ class VICRegL(TrainStep, keras.Model):
         from keras_vicregl.checkpoints.conversion import model_from_checkpoint
 
         return model_from_checkpoint(cls, checkpoint, backbone, **kwargs)
+
+    def _features(self, images: Any, training: bool | None) -> Any:
+        if training and self._recomputed is not None:
+            return self._recomputed(images)
+        return self.backbone(images, training=training)
 
     def _needs_positions(self) -> bool:
         by_location = "location" in self._local_options.local_criteria
