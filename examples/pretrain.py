@@ -131,6 +131,7 @@ def main():
         load, arguments.data, **arguments.data_options
     )
     source = open_split(arguments.split)
+    steps = steps_per_epoch(source, batch_size)
     keras.utils.set_random_seed(arguments.seed)
     with strategy_scope(arguments.strategy):
         model = recipe.make_model(
@@ -140,7 +141,7 @@ def main():
         )
         model.compile(
             recipe.make_optimizer(
-                steps_per_epoch(source, batch_size),
+                steps,
                 batch_size,
                 arguments.epochs,
                 base_learning_rate=arguments.learning_rate,
@@ -170,6 +171,7 @@ def main():
             make_batches,
             epochs=arguments.epochs,
             output=output,
+            steps_per_epoch=steps,
             save_freq=arguments.save_every or "epoch",
             log_every=arguments.log_every,
             evaluate=evaluate,

@@ -280,7 +280,7 @@ class TrainingCheckpoint(keras.callbacks.Callback):
 
 
 def _build_optimizer(model: keras.Model) -> None:
-    if model.optimizer is None:
+    if getattr(model, "optimizer", None) is None:
         raise ValueError("Compile the model before it is trained.")
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)

@@ -31,6 +31,7 @@ def pretrain(
     *,
     epochs: int,
     output: str | os.PathLike,
+    steps_per_epoch: int | None = None,
     save_freq: str | int = "epoch",
     log_every: int = 50,
     evaluate: Callable[[keras.Model], Mapping[str, float]] | None = None,
@@ -61,9 +62,12 @@ def pretrain(
         make_batches: takes `start=(epoch, step)` and returns batches for `fit`
             that begin there, such as `view_batches` with its other arguments
             bound. Each iteration is one epoch further; the first is cut short
-            by `step` batches. With a step of 0 they have a length.
+            by `step` batches.
         epochs: of the whole training.
         output: a folder for this training alone.
+        steps_per_epoch: batches in a whole epoch. `None`: the length of
+            `make_batches(start=(0, 0))`, which are made only for it where
+            training goes on elsewhere.
         save_freq: `"epoch"`, or a number of batches after which it is saved
             within epochs as well.
         log_every: steps between rows of `steps.jsonl`.
@@ -79,8 +83,8 @@ def pretrain(
 
     Raises:
         OSError: before training, if `output` is read-only or too full.
-        ValueError: if the model is not compiled, the batches have no length, or
-            `output` holds another training.
+        ValueError: if the model is not compiled, the batches have no length but
+            need it, or `output` holds another training.
         FloatingPointError: when the loss is not finite.
         TrainingInterrupted: after Ctrl-C or SIGTERM; its `exit_code` is what a
             script should exit with.
@@ -95,12 +99,12 @@ def pretrain(
     pretrain(model, batches, epochs=100, output="run", save_freq=1000)
     ```
     """
-    if model.optimizer is None:
+    if getattr(model, "optimizer", None) is None:
         raise ValueError("Compile the model before `pretrain`.")
     output = pathlib.Path(output)
     check_writable(output)
-    whole = make_batches(start=(0, 0))
-    steps_per_epoch = _length(whole)
+    if steps_per_epoch is None:
+        steps_per_epoch = _length(make_batches(start=(0, 0)))
     log = TrainingLog(
         output,
         steps_per_epoch=steps_per_epoch,
@@ -134,7 +138,7 @@ def pretrain(
     )
     try:
         with stop:
-            _fit(model, make_batches, whole, epochs, checkpoint, ours, verbose)
+            _fit(model, make_batches, epochs, checkpoint, ours, verbose)
             # A signal that came after the last step.
             checkpoint.leave_if_interrupted()
     except TrainingInterrupted as interruption:
@@ -150,7 +154,6 @@ def pretrain(
 def _fit(
     model: keras.Model,
     make_batches: Callable[..., Any],
-    whole: Any,
     epochs: int,
     checkpoint: TrainingCheckpoint,
     callbacks: list[keras.callbacks.Callback],
@@ -171,7 +174,7 @@ def _fit(
     while checkpoint.position.epoch < epochs:
         epoch, step = checkpoint.position
         model.fit(
-            whole if not (epoch or step) else make_batches(start=(epoch, step)),
+            make_batches(start=(epoch, step)),
             initial_epoch=epoch,
             epochs=epoch + 1 if step else epochs,
             steps_per_epoch=checkpoint.steps_per_epoch - step if step else None,
@@ -186,9 +189,9 @@ def _length(batches: Any) -> int:
         return len(batches)
     except TypeError as error:
         raise ValueError(
-            "The number of batches in an epoch is not known: "
-            "`make_batches(start=(0, 0))` must return batches with a length. "
-            "With tf.data, apply tf.data.experimental.assert_cardinality."
+            "The number of batches in an epoch is not known. Pass "
+            "`steps_per_epoch`, or let `make_batches(start=(0, 0))` return "
+            "batches with a length."
         ) from error
 
 

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import pathlib
 import shutil
 
 import keras
@@ -254,3 +255,24 @@ def test_bfloat16_variables_are_kept_bit_by_bit(tmp_path):
 def test_bad_arguments(tmp_path, arguments, message):
     with pytest.raises(ValueError, match=message):
         TrainingCheckpoint(tmp_path, **{"steps_per_epoch": 2, **arguments})
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
+def test_a_checkpoint_of_another_backend_continues(backend, tmp_path):
+    """The files are those of `fit(build(), ..., epochs=1)` on each backend."""
+    name = "epoch-0001-step-00000000.npz"
+    source = pathlib.Path(__file__).parent / "saved" / backend / name
+    (tmp_path / name).write_bytes(source.read_bytes())
+    checkpoint = checkpoint_in(tmp_path)
+    model = build()
+    checkpoint.restore(model)
+    with np.load(source) as file:
+        assert json.loads(file["checkpoint.json"])["backend"] == backend
+        saved = {n: file[n] for n in file.files if n.split("/")[0] != "metrics"}
+    saved.pop("checkpoint.json")
+    # Integers differ in their dtypes.
+    for actual, expected in zip(values(model), saved.values(), strict=True):
+        np.testing.assert_array_equal(actual, expected)
+    fit(model, checkpoint, epochs=2, initial_epoch=1)
+    assert checkpoint.position == (2, 0)
+    assert int(model.optimizer.iterations) == 2 * STEPS
