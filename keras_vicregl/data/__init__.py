@@ -1,5 +1,6 @@
 """Data: sources of images, digit scenes, and batches of views for `fit`."""
 
+from keras_vicregl.data.array_batches import ArrayBatches
 from keras_vicregl.data.arrays import as_dataset
 from keras_vicregl.data.image_source import ImageSource
 from keras_vicregl.data.pipeline import steps_per_epoch, view_batches
@@ -13,6 +14,7 @@ from keras_vicregl.data.sources import load
 __all__ = [
     "CLASS_NAMES",
     "SEGMENTATION_CLASS_NAMES",
+    "ArrayBatches",
     "ImageSource",
     "as_dataset",
     "digit_scenes",

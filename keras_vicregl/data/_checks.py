@@ -37,6 +37,42 @@ def check_pair(name: str, value: Any, meaning: str) -> tuple[int, int]:
     return first, second
 
 
+def check_start(start: Any, steps: int) -> tuple[int, int]:
+    """Return `start` if it is a position in epochs of so many steps."""
+    epoch, step = check_pair("start", start, "epoch and step")
+    if 0 <= steps < step:
+        raise ValueError(
+            f"start must be a position within an epoch, of {steps} steps. "
+            f"Received: start={start!r}. Are batch_size, data and "
+            "drop_remainder those of the run that is to go on?"
+        )
+    # The end of an epoch is the beginning of the next one.
+    return (epoch + 1, 0) if step == steps else (epoch, step)
+
+
+def check_shard(
+    shard: Any, batch_size: int, drop_remainder: bool
+) -> tuple[int, int]:
+    """Return `shard` if batches can be divided between so many processes."""
+    index, count = check_pair("shard", shard, "number and count of processes")
+    if index >= count:
+        raise ValueError(
+            "shard must be (index, count) with 0 <= index < count. "
+            f"Received: shard={shard!r}"
+        )
+    if batch_size % count:
+        raise ValueError(
+            f"batch_size={batch_size}, the examples of all processes together, "
+            f"does not divide by the {count} of shard={shard!r}."
+        )
+    if count > 1 and not drop_remainder:
+        raise ValueError(
+            "drop_remainder=False would give the last batch's processes "
+            "different numbers of examples. Leave it True, or shard=(0, 1)."
+        )
+    return index, count
+
+
 def check_labels(
     labels: Any, count: int, class_names: Sequence[str] | None
 ) -> tuple[np.ndarray, int]:

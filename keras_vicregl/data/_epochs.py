@@ -8,11 +8,14 @@ dictionary of tensors that begin with the same axis.
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+
+from keras_vicregl.data._order import epoch_seeds, shuffled
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -49,8 +52,8 @@ class Position:
     """The epoch and the step that the next iteration begins at.
 
     An epoch has passed when its last batch has been taken. An iteration that
-    was given up before - `fit` looks at a batch to build a model - is
-    begun again. The state is Python's and not a variable of TensorFlow's, which a
+    was given up before - `fit` looks at a batch to build a model - is begun
+    again. The state is Python's and not a variable of TensorFlow's, which a
     distribution strategy would mirror; it is asked for once an epoch.
     """
 
@@ -95,13 +98,13 @@ def epochs(
         # The order must not depend on `tf.random.set_seed` (whose 0, besides,
         # `shuffle` cannot compare with a tensor): this graph has its own.
         tf.compat.v1.set_random_seed(1)
-        # Not by `unstack`: TensorFlow 2.21 crashes on `skip` of its second output.
+        # Not by `unstack`: `skip` of what is not the first output of an
+        # operation crashes TensorFlow 2.21.
         number, first = begin[0], begin[1]
-        order_seed, view_seed = tf.unstack(
-            tf.random.stateless_uniform(
-                (2,), (seed, number), minval=None, maxval=None, dtype=tf.int64
-            )
+        seeds = tf.numpy_function(
+            functools.partial(epoch_seeds, seed), [number], tf.int64
         )
+        order_seed, view_seed = tf.unstack(tf.ensure_shape(seeds, (2,)))
 
         def with_facts(step: tf.Tensor, group: Any) -> tuple[Any, dict]:
             facts = {
@@ -170,16 +173,10 @@ def index_groups(
             lambda group: (group[plan.rows], {})
         )
     if plan.shuffle:
-        # A stable sort of random keys: the same on every machine.
-        keys = tf.random.stateless_uniform(
-            (count,),
-            tf.stack([order_seed, 0]),
-            minval=None,
-            maxval=None,
-            dtype=tf.int64,
-            alg="philox",
+        order = tf.numpy_function(
+            functools.partial(shuffled, count), [order_seed], tf.int64
         )
-        order = tf.cast(tf.argsort(keys, stable=True), tf.int64)
+        order = tf.ensure_shape(order, (count,))
     else:
         order = tf.range(count, dtype=tf.int64)
     size, rows = plan.batch_size, plan.rows

@@ -12,7 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_vicregl.data import _epochs
-from keras_vicregl.data._checks import check_integer, check_pair
+from keras_vicregl.data._checks import (
+    check_integer,
+    check_shard,
+    check_start,
+)
 from keras_vicregl.data.arrays import ArraySource
 from keras_vicregl.data.image_source import IMAGES, ImageSource
 
@@ -119,7 +123,7 @@ def view_batches(
         batch_size,
         drop_remainder,
         shuffle,
-        _checked_shard(shard, batch_size, drop_remainder),
+        check_shard(shard, batch_size, drop_remainder),
     )
     source = _as_source(data)
     steps = plan.steps(source._cardinality)
@@ -128,7 +132,7 @@ def view_batches(
             f"{source._cardinality} examples do not fill a batch of "
             f"batch_size={batch_size}. Lower it, or pass drop_remainder=False."
         )
-    epoch, step = _checked_start(start, steps)
+    epoch, step = check_start(start, steps)
 
     # Not on a GPU, where constants would stay.
     with tf.device("cpu"):
@@ -275,37 +279,3 @@ def _check_rank(shape: Any) -> None:
             "data must be single examples, images (H, W, 3): view_batches "
             f"makes the batches. Received: images of shape {shape}"
         )
-
-
-def _checked_start(start: Any, steps: int) -> tuple[int, int]:
-    epoch, step = check_pair("start", start, "epoch and step")
-    if 0 <= steps < step:
-        raise ValueError(
-            f"start must be a position within an epoch, of {steps} steps. "
-            f"Received: start={start!r}. Are batch_size, data and "
-            "drop_remainder those of the run that is to go on?"
-        )
-    # The end of an epoch is the beginning of the next one.
-    return (epoch + 1, 0) if step == steps else (epoch, step)
-
-
-def _checked_shard(
-    shard: Any, batch_size: int, drop_remainder: bool
-) -> tuple[int, int]:
-    index, count = check_pair("shard", shard, "number and count of processes")
-    if index >= count:
-        raise ValueError(
-            "shard must be (index, count) with 0 <= index < count. "
-            f"Received: shard={shard!r}"
-        )
-    if batch_size % count:
-        raise ValueError(
-            f"batch_size={batch_size}, the examples of all processes together, "
-            f"does not divide by the {count} of shard={shard!r}."
-        )
-    if count > 1 and not drop_remainder:
-        raise ValueError(
-            "drop_remainder=False would give the last batch's processes "
-            "different numbers of examples. Leave it True, or shard=(0, 1)."
-        )
-    return index, count

@@ -10,12 +10,52 @@ from keras_vicregl.models.backbones.adapter import (
     channels_come_first,
     feature_map_layers,
 )
+from keras_vicregl.views import MultiView
+from keras_vicregl.views._device import device_views
 
 MISSING_GEOMETRY = (
     "'view_to_source' is missing from the batch: with alpha < 1 the location "
     "criterion needs one affine map (B, 2, 3) a view. Use "
     "keras_vicregl.views.MultiView, or local_criteria=('feature',)."
 )
+
+
+def check_views(views: Any) -> MultiView | None:
+    """Return `views` if a model can make them."""
+    if views is None:
+        return None
+    if not isinstance(views, MultiView) or views.on != "device":
+        raise ValueError(
+            "`views` must be a keras_vicregl.views.MultiView with on='device'; "
+            f"received {views!r}. Views of on='host' come with the data, and "
+            "the model needs no `views`."
+        )
+    return views
+
+
+def with_views(inputs: Any, recipe: MultiView | None) -> Any:
+    """The batch, with views made on the device where they did not come."""
+    if not isinstance(inputs, dict) or "views" in inputs:
+        return inputs
+    keys = {"images", "parameters"}
+    if recipe is None:
+        if keys <= inputs.keys():
+            raise ValueError(
+                "The batch has images and parameters for views made on the "
+                "device: pass the MultiView that drew them to the model, "
+                "VICRegL(views=...)."
+            )
+        return inputs
+    if not keys <= inputs.keys():
+        raise ValueError(
+            "A batch must have 'images' and 'parameters', as MultiView with "
+            "on='device' and keras_vicregl.data.ArrayBatches make it, or "
+            f"'views'; received {_describe(inputs)}."
+        )
+    views, to_source = device_views(
+        recipe, inputs["images"], inputs["parameters"]
+    )
+    return {**inputs, "views": views, "view_to_source": to_source}
 
 
 def checked_batch(inputs: Any) -> tuple[Sequence[Any], Sequence[Any] | None]:

@@ -12,9 +12,11 @@ from keras_vicregl.losses.statistics import float32
 from keras_vicregl.models._plumbing import (
     MISSING_GEOMETRY,
     apply,
+    check_views,
     checked_batch,
     feature_channels,
     has_batch_normalization,
+    with_views,
 )
 from keras_vicregl.models.guards import StopOnNonFinite
 from keras_vicregl.models.heads import check_units, expander
@@ -22,6 +24,7 @@ from keras_vicregl.models.monitors import collapse_monitors
 from keras_vicregl.models.recompute import Recomputed
 from keras_vicregl.models.train_step import TrainStep
 from keras_vicregl.recipes import RECIPES
+from keras_vicregl.views import MultiView
 from keras_vicregl.views.geometry import positions
 
 GLOBAL_TERMS = ("inv", "var", "cov")
@@ -44,6 +47,10 @@ class VICRegL(TrainStep, keras.Model):
       to pixels (x, y) of the source image. Needed by the location criterion.
     - `"source_size"`: `(B, 2)` height and width of the source images in pixels;
       only needed with `max_distance_unit="diagonal"`.
+
+    With `views`, the model makes the views itself, as the first part of its
+    step, from `"images"`, `(B, H, W, 3)` uint8, and `"parameters"`: batches of
+    `MultiView(on="device")` or `keras_vicregl.data.ArrayBatches`.
 
     `fit` takes such dictionaries, alone or with integer labels `(B,)`. It logs
     the six terms of the objective with their coefficients, but not `alpha`,
@@ -78,6 +85,8 @@ class VICRegL(TrainStep, keras.Model):
         remat: keeps only the outputs of the backbone's blocks for the backward
             pass and computes their inside again: the same gradients with less
             memory, in more time. Batches, images and backbones can be larger.
+        views: the `MultiView` with `on="device"` whose views the model makes;
+            `None` where they come with the data.
         **kwargs: `name` and `dtype` of `keras.Model`.
 
     Raises:
@@ -123,6 +132,7 @@ class VICRegL(TrainStep, keras.Model):
         num_classes: int | None = None,
         stack_views: bool | None = None,
         remat: bool = False,
+        views: MultiView | None = None,
         **kwargs: Any,
     ) -> None:
         # Coordinates must keep float32 under mixed precision; the networks
@@ -156,6 +166,7 @@ class VICRegL(TrainStep, keras.Model):
         self.num_classes = num_classes
         self.stack_views = stack_views
         self.remat = remat
+        self.views = check_views(views)
         self._has_local = alpha < 1 and bool(self._local_options.local_criteria)
         self._has_global = alpha > 0
         if not (self._has_global or self._has_local):
@@ -238,7 +249,7 @@ class VICRegL(TrainStep, keras.Model):
         Raises:
             ValueError: if the batch is not such a dictionary.
         """
-        views, to_source = checked_batch(inputs)
+        views, to_source = checked_batch(with_views(inputs, self.views))
         if to_source is None and self._needs_positions():
             raise ValueError(MISSING_GEOMETRY)
         maps = apply(
@@ -383,16 +394,20 @@ class VICRegL(TrainStep, keras.Model):
             "num_classes": self.num_classes,
             "stack_views": self.stack_views,
             "remat": self.remat,
+            "views": self.views
+            and keras.saving.serialize_keras_object(self.views),
         }
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "VICRegL":
         """The inverse of `get_config`."""
         config = dict(config)
-        backbone = config.pop("backbone")
-        if isinstance(backbone, dict):
-            backbone = keras.saving.deserialize_keras_object(backbone)
-        return cls(backbone, **config)
+        for name in ("backbone", "views"):
+            if isinstance(config.get(name), dict):
+                config[name] = keras.saving.deserialize_keras_object(
+                    config[name]
+                )
+        return cls(config.pop("backbone"), **config)
 
     @classmethod
     def from_recipe(cls, name: str, **kwargs: Any) -> "VICRegL":

@@ -8,7 +8,7 @@ import pytest
 from backend_tools import FASTEST, MODES, value, value_and_grad
 from keras import ops
 
-from keras_vicregl.views import ViewGroup, _device, geometry
+from keras_vicregl.views import MultiView, ViewGroup, _device
 from keras_vicregl.views._device import device_views, render
 
 MEAN = (0.485, 0.456, 0.406)
@@ -186,6 +186,33 @@ def test_the_whole_image_at_its_own_size_is_the_image(interpolation):
     np.testing.assert_allclose(actual[:, 0], images, atol=1e-3)
 
 
+def test_views_are_those_that_the_host_makes():
+    groups = [ViewGroup((20, 9), 2, solarize=(0.5,))]
+    recipe = MultiView(groups, on="device")
+    images, seeds = images_of(), [[7, index] for index in range(IMAGES)]
+    host = MultiView(groups, jit_compile=False)(
+        {"images": images, "seeds": np.array(seeds)}
+    )
+    drawn = recipe.parameters(seeds, SOURCE)
+    values = keras.tree.flatten(drawn)
+
+    def fn(images, *values):
+        parameters = keras.tree.pack_sequence_as(drawn, values)
+        return device_views(recipe, images, parameters)
+
+    views, maps = value(fn, [images, *values])
+    assert len(views) == len(maps) == 2
+    for one, other in zip(maps, host["view_to_source"], strict=True):
+        np.testing.assert_array_equal(one, other)
+    scale = 255 * np.float32(STD)
+    for one, other in zip(views, host["views"], strict=True):
+        # Where they are solarised, a value just below the threshold may become
+        # one just above it: that is a step of 1 in 255.
+        errors = scale * np.abs(one - np.asarray(other))
+        assert np.max(errors) <= 1.05
+        assert np.mean(errors > 0.01) < 1e-3
+
+
 # JAX without compilation compiles every operation by itself.
 @pytest.mark.parametrize("compiled", sorted({FASTEST, MODES[-1]}))
 def test_views_are_normalised_whether_compiled_or_not(compiled):
@@ -198,7 +225,7 @@ def test_views_are_normalised_whether_compiled_or_not(compiled):
 
 
 @pytest.mark.parametrize("source", [(40, 40), (30, 44)])
-def test_pixels_lie_where_their_maps_say(source):
+def test_pixels_lie_where_boxes_and_flips_put_them(source):
     height, width = source
     # Away from the edges, where a kernel is cut, one that is not widened leaves
     # a ramp as it is: a pixel's value is the place it comes from.
@@ -206,7 +233,7 @@ def test_pixels_lie_where_their_maps_say(source):
     ramps = np.stack([5 * column, 5 * row, 0 * row], axis=-1)
     images = np.uint8(np.tile(ramps, (IMAGES, 1, 1, 1)))
     boxes = [[[3, 5, 20, 24], [8, 2, 11, 9]]] * IMAGES
-    flips = np.float32([[0, 1], [1, 0], [1, 1]])
+    flips = [[0, 1], [1, 0], [1, 1]]
     h, w = 16, 14
     views = rendered(
         images,
@@ -215,22 +242,16 @@ def test_pixels_lie_where_their_maps_say(source):
         antialias=False,
         **PLAIN,
     )
-    whole = np.float32([[height, width]])
-    inner = (slice(None), slice(4, -4), slice(4, -4))
-    for view, box in enumerate(np.float32(boxes[0])):
-        maps = geometry.compose(
-            geometry.identity_map(np.repeat(whole, IMAGES, axis=0)),
-            geometry.compose(
-                geometry.crop_map(
-                    np.tile(box, (IMAGES, 1)), np.repeat(whole, IMAGES, axis=0)
-                ),
-                geometry.flip_map(flips[:, view] > 0),
-            ),
-        )
-        places = ops.convert_to_numpy(geometry.positions(maps, h, w))
-        places = places.reshape(IMAGES, h, w, 2)
-        found = views[:, view, :, :, :2] / 5 + 0.5
-        np.testing.assert_allclose(found[inner], places[inner], atol=0.01)
+    inner = (slice(4, -4), slice(4, -4))
+    for example, view in np.ndindex(IMAGES, VIEWS):
+        top, left, box_height, box_width = boxes[example][view]
+        u, v = (np.arange(w) + 0.5) / w, (np.arange(h) + 0.5) / h
+        if flips[example][view]:
+            u = 1 - u
+        x, y = np.meshgrid(left + box_width * u, top + box_height * v)
+        found = views[example, view] / 5 + 0.5
+        np.testing.assert_allclose(found[inner][..., 0], x[inner], atol=0.01)
+        np.testing.assert_allclose(found[inner][..., 1], y[inner], atol=0.01)
 
 
 def rounded_product(bits):
