@@ -49,14 +49,21 @@ def decode_example(encoded: dict[str, Any]) -> dict[str, tf.Tensor]:
     if MASKS not in encoded:
         return {**encoded, IMAGES: image}
     mask = decode_mask(encoded[MASKS])
-    sizes = tf.stack([tf.shape(mask)[:2], tf.shape(image)[:2]])
-    words = tf.strings.reduce_join(tf.as_string(sizes), axis=1, separator=" x ")
-    checked = check(
-        tf.reduce_all(sizes[0] == sizes[1]),
+    return {**encoded, IMAGES: image, MASKS: of_size(mask, tf.shape(image)[:2])}
+
+
+def of_size(mask: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+    """A mask (H, W, 1), or an error if `size` is not its height and width."""
+    words = tf.strings.reduce_join(
+        tf.as_string(tf.stack([tf.shape(mask)[:2], size])),
+        axis=1,
+        separator=" x ",
+    )
+    return check(
+        tf.reduce_all(tf.shape(mask)[:2] == size),
         "the mask is " + words[0] + " pixels, its image " + words[1],
         mask,
     )
-    return {**encoded, IMAGES: image, MASKS: checked}
 
 
 def decode_image(data: tf.Tensor) -> tf.Tensor:
@@ -120,8 +127,12 @@ def is_plain_jpeg(data: tf.Tensor) -> tf.Tensor:
 
 def check(condition: tf.Tensor, message: Any, value: tf.Tensor) -> tf.Tensor:
     """`value`, or an error that says `message`."""
-    assertion = tf.debugging.Assert(condition, [message])
-    with tf.control_dependencies([] if assertion is None else [assertion]):
+    if tf.executing_eagerly():
+        if not condition:
+            text = tf.constant(message).numpy().decode()
+            raise tf.errors.InvalidArgumentError(None, None, text)
+        return value
+    with tf.control_dependencies([tf.debugging.Assert(condition, [message])]):
         return tf.identity(value)
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _NAMED = 5  # failures told of by name
 # What TensorFlow says of the place in the graph, of no use to anyone here.
-_PLACE = re.compile(r"\{\{.*?\}\}\s*|\s*\[Op:.*?\]|\s*\[\[.*?\]\]")
+_PLACE = re.compile(r"\{\{.*?\}\}\s*|\s*\[\[.*?\]\]|\s*\[Op:.*?\]( name: ?)?")
 
 Make = Callable[[Any, Any], Any]
 
@@ -85,7 +85,7 @@ class Failures:
                 f"{count} of {self._total} images of {self._what} could not be "
                 f"read and are skipped: {self._first()}"
             )
-        if new:
+        if new and not self._raises:
             warnings.warn(message, stacklevel=1)
         return np.int64(0)
 
@@ -229,5 +229,10 @@ def _no_rows(spec: Any) -> Any:
 
 
 def _short(text: str, name: str) -> str:
-    text = _PLACE.sub("", text).strip().splitlines()[0]
-    return text.removeprefix(f"{name}; ")[:200]
+    """The line of an error's message that says what is wrong."""
+    lines = [line for line in _PLACE.sub("", text).splitlines() if line.strip()]
+    if not lines:
+        return "an error without a message"
+    # TensorFlow says first where in its graph it was.
+    line = lines[-1 if lines[0].startswith("Graph execution error") else 0]
+    return line.strip().removeprefix(f"{name}; ").rstrip(".")[:200]

@@ -12,15 +12,6 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
-# For what few files need. Written into the graph that all go through, it would
-# cost all of them: operations of a branch not taken are gone through too.
-set_apart = functools.partial(
-    tf.function,
-    autograph=False,
-    input_signature=[tf.TensorSpec((), tf.string)],
-    experimental_attributes={"_noinline": True},
-)
-
 _TAG = 0x0112
 _NOT_FOUND = -1
 
@@ -28,6 +19,28 @@ _NOT_FOUND = -1
 # the one wanted, whether that may still follow, where this one's data begin,
 # and where the next part.
 _Part = Callable[[tf.Tensor, tf.Tensor], tuple]
+
+
+def set_apart(
+    function: Callable[[tf.Tensor], tf.Tensor],
+) -> Callable[[tf.Tensor], tf.Tensor]:
+    """For what few files need: `function`, but as one operation in a graph.
+
+    Written into the graph that all files go through, it would cost all of them:
+    the operations of a branch that is not taken are gone through too.
+    """
+    apart = tf.function(
+        function,
+        autograph=False,
+        input_signature=[tf.TensorSpec((), tf.string)],
+        experimental_attributes={"_noinline": True},
+    )
+
+    @functools.wraps(function)
+    def call(data: tf.Tensor) -> tf.Tensor:
+        return (function if tf.executing_eagerly() else apart)(data)
+
+    return call
 
 
 def jpeg_orientation(data: tf.Tensor) -> tf.Tensor:

@@ -62,6 +62,7 @@ class ArraySource(ImageSource):
         class_names: See `ImageSource`.
     """
 
+    _is_decoded = True
     _is_batched = True
 
     def __init__(

@@ -10,6 +10,8 @@ from keras_vicregl.data import _epochs
 if TYPE_CHECKING:
     import tensorflow as tf
 
+    from keras_vicregl.data._failures import Failures
+
 IMAGES = "images"
 LABELS = "labels"
 MASKS = "segmentation_masks"
@@ -44,7 +46,9 @@ class ImageSource:
     (TensorShape([64, 64, 3]), TensorShape([64, 64, 1]))
     """
 
-    # Whether `_reader` gives whole batches of finished images.
+    # Whether `_reader` gives images rather than the contents of files.
+    _is_decoded = False
+    # Whether these have one size, so that it can read a whole batch of them.
     _is_batched = False
 
     def __init__(
@@ -103,7 +107,7 @@ class ImageSource:
             def make(index: tf.Tensor, element: Any) -> dict:
                 return _decoding.decode_example(encoded(index, element))
 
-            failures = self._failures(make, groups)
+            failures = self._failures(make, groups.element_spec[1])
             examples = groups.interleave(
                 lambda *group: _failures.readable(group, make, failures),
                 cycle_length=2,
@@ -136,9 +140,9 @@ class ImageSource:
     def _reader(self) -> Callable[[Any, Any], dict]:
         """A function from index and element to the example.
 
-        Images and masks are scalar strings, the contents of files; with
-        `_is_batched` they are arrays, and there is an axis of examples. To be
-        called eagerly: what it holds are constants to the graph.
+        Images and masks are scalar strings, the contents of files, unless
+        `_is_decoded`. To be called eagerly: what it holds are then constants
+        outside the graph.
         """
         raise NotImplementedError
 
@@ -146,14 +150,10 @@ class ImageSource:
         """What to call an example in a message."""
         return f"{self.name}[{index}]"
 
-    def _failures(self, make: Any, groups: tf.data.Dataset) -> Any:
+    def _failures(self, make: Callable[[Any, Any], Any], spec: Any) -> Failures:
+        """What takes note of failures of `make`, of elements of a spec."""
         from keras_vicregl.data._failures import Failures
 
         return Failures(
-            self.name,
-            len(self),
-            self.on_error,
-            self._name_of,
-            make,
-            groups.element_spec[1],
+            self.name, len(self), self.on_error, self._name_of, make, spec
         )

@@ -17,18 +17,15 @@ from keras_vicregl.data._checks import (
     check_shard,
     check_start,
 )
+from keras_vicregl.data._view_making import MultiViewLike, batches_of_views
 from keras_vicregl.data.arrays import ArraySource
 from keras_vicregl.data.image_source import IMAGES, ImageSource
-
-SEEDS = "seeds"
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
 # Examples to shuffle among where the source does not hold all in memory.
 _SHUFFLE_BUFFER = 1024
-
-MultiViewLike = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 def view_batches(
@@ -143,7 +140,7 @@ def view_batches(
             steps=steps,
             position=position,
         )
-        batches = _views(groups, source, multi_view, plan)
+        batches = batches_of_views(groups, source, multi_view, plan)
         batches = batches.map(
             lambda batch, facts: (MultiView.to_fit(batch), facts)
         )
@@ -192,6 +189,8 @@ def steps_per_epoch(
 class _DatasetSource(ImageSource):
     """A `tf.data.Dataset` of examples that are ready."""
 
+    _is_decoded = True
+
     def __init__(self, dataset: tf.data.Dataset) -> None:
         super().__init__("data", max(int(dataset.cardinality()), 0))
         self._dataset = dataset
@@ -210,46 +209,6 @@ class _DatasetSource(ImageSource):
 
     def _reader(self) -> Callable[[Any, Any], dict]:
         return lambda index, element: element
-
-
-def _views(
-    groups: tf.data.Dataset,
-    source: ImageSource,
-    multi_view: MultiViewLike,
-    plan: _epochs.Plan,
-) -> tf.data.Dataset:
-    """Pairs of a batch of views and the facts that came with its group."""
-    import tensorflow as tf
-
-    read = source._reader()
-    parallel = {"num_parallel_calls": tf.data.AUTOTUNE, "deterministic": True}
-
-    def make(view_seed: tf.Tensor, index: tf.Tensor, element: Any) -> dict:
-        seeds = tf.stack([tf.fill(tf.shape(index), view_seed), index], axis=-1)
-        return multi_view({**read(index, element), SEEDS: seeds})
-
-    if source._is_batched:
-        return groups.map(
-            lambda group, facts: (make(facts["view_seed"], *group), facts),
-            **parallel,
-        )
-
-    def batch_of(window: tf.data.Dataset, facts: dict) -> tf.data.Dataset:
-        views = window.map(
-            lambda index, element: make(facts["view_seed"], index, element),
-            **parallel,
-        )
-        batch = views.batch(plan.share, plan.drop_remainder)
-        return batch.map(lambda batch: (batch, facts))
-
-    # Two batches at a time, lest threads wait at the end of each.
-    return groups.interleave(
-        batch_of,
-        cycle_length=2,
-        block_length=1,
-        num_parallel_calls=2,
-        deterministic=True,
-    )
 
 
 def _as_source(data: Any) -> ImageSource:

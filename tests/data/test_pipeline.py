@@ -176,8 +176,10 @@ def test_sources_of_unknown_and_endless_length():
     assert len(set(seeds[:, 1])) == 24
 
 
-@pytest.mark.parametrize("shuffle", [True, False, 3])
-@pytest.mark.parametrize("data", [ARRAYS, as_dataset(ARRAYS)])
+@pytest.mark.parametrize(
+    ("data", "shuffle"),
+    [(ARRAYS, True), (ARRAYS, 3), (as_dataset(ARRAYS), True)],
+)
 def test_resuming_at_a_position_gives_what_an_uninterrupted_run_gets(
     data, shuffle
 ):
@@ -219,8 +221,9 @@ def test_epochs_of_unknown_length_pass_when_they_are_exhausted():
     equal(list(batches), list(expected))
 
 
-@pytest.mark.parametrize("shuffle", [True, 3])
-@pytest.mark.parametrize("sizes", ["one", "many"])
+@pytest.mark.parametrize(
+    ("sizes", "shuffle"), [("one", True), ("one", 3), ("many", 3)]
+)
 def test_shards_are_the_rows_of_the_whole_batches(sizes, shuffle):
     data = ARRAYS if sizes == "one" else as_dataset(ARRAYS).map(of_any_size)
     options = {"drop_remainder": True, "shuffle": shuffle, "start": (1, 1)}
