@@ -81,9 +81,7 @@ class HostViews(ViewLayer):
 
     def _views_of(self, images: tf.Tensor, groups: tuple) -> tuple:
         views = ()
-        for parameters, how in zip(
-            groups, self._renderings, strict=True
-        ):
+        for parameters, how in zip(groups, self._renderings, strict=True):
             views += _fused.render(images, parameters, how)
         return views
 
