@@ -1,7 +1,8 @@
 # make demo   pretrain on the built-in data, evaluate, export (TensorFlow)
 # make test   all tests on the three backends
 # make check  lint, formatting
-# make bench  speed and memory of the objective
+# make bench  speed and memory of the objective; bench-views, bench-step: of
+#             the views, and of a whole training step
 #
 # Each sets up its own virtual environment first; all that is needed is Python
 # 3.11 with pip and venv. KERAS_BACKEND chooses the backend of `make demo`.
@@ -14,7 +15,7 @@ WORKERS ?= 2
 export KERAS_BACKEND ?= tensorflow
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo test check format bench clean $(BACKENDS:%=test-%)
+.PHONY: demo test check format bench bench-views bench-step clean $(BACKENDS:%=test-%)
 
 demo: $(VENV)/.demo-$(KERAS_BACKEND)
 	$(BIN)/python examples/scenes_demo.py $(ARGS)
@@ -36,6 +37,12 @@ format: $(VENV)/.check
 
 bench: $(VENV)/.test
 	$(BIN)/python benchmarks/objective.py $(ARGS)
+
+bench-views: $(VENV)/.test
+	$(BIN)/python benchmarks/views.py $(ARGS)
+
+bench-step: $(VENV)/.test
+	$(BIN)/python benchmarks/step.py $(ARGS)
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info demo_output

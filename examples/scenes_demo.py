@@ -24,7 +24,7 @@ import numpy as np
 
 import keras_vicregl
 from keras_vicregl.checkpoints import export
-from keras_vicregl.data import digit_scenes, view_batches
+from keras_vicregl.data import digit_scenes, load, view_batches
 from keras_vicregl.evaluation import (
     evaluate_knn,
     evaluate_linear,
@@ -73,7 +73,7 @@ def build_model(alpha):
 
 def pretrain(model, scenes, arguments, seed):
     batches = view_batches(
-        {"images": scenes["images"]},
+        load(scenes, labels=False, masks=False),
         MultiView.scenes(size=arguments.view_size),
         batch_size=arguments.batch_size,
         seed=seed,
