@@ -172,10 +172,10 @@ _CIFAR10 = _STL10.replace(
     },
 )
 
-# python examples/pretrain.py --recipe scenes --data scenes
+# python examples/pretrain.py --recipe scenes --data digit_scenes
 _SCENES = Recipe(
     name="scenes",
-    data="scenes",
+    data="digit_scenes",
     time="3 to 4 minutes on 2 CPU cores, TensorFlow, with 10,000 scenes",
     accuracy="measured, with Keras' own AdamW: linear top-1 52.8 %, kNN "
     "20.0 %, linear mIoU 19.1 %",

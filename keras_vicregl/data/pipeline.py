@@ -47,19 +47,23 @@ def view_batches(
     drawn before. An epoch is an iteration over the data set. It has passed
     when its last batch has been taken; one that was given up before that is
     begun again, so that looking at a batch changes nothing. (Whoever takes
-    batches ahead must look at fewer than an epoch has: `fit` under JAX on
-    accelerators takes two.)
+    batches ahead must take fewer than an epoch has: `fit` takes two under JAX
+    on accelerators, and some more under TensorFlow's strategies.)
 
-    An interrupted run goes on where it stopped with `start`, `fit`'s
-    `initial_epoch` telling the same epoch. To get to a step in the middle of
-    an epoch nothing is decoded again, and with files or arrays, nothing read:
+    An interrupted run goes on where it stopped with `start`. To get to a step
+    in the middle of an epoch nothing is decoded again, and with files or
+    arrays, nothing read. The rest of that epoch needs a `fit` of its own, since
+    Keras takes the length of the first epoch for that of all
+    (`keras_vicregl.training.pretrain` sees to that):
 
         batches = view_batches(..., start=(epoch, step))
-        model.fit(batches, initial_epoch=epoch, epochs=100)
+        model.fit(batches, initial_epoch=epoch, epochs=epoch + 1)
+        model.fit(batches, initial_epoch=epoch + 1, epochs=100)
 
     Where an image cannot be read and `on_error="skip"` was given to `load`,
-    the image before it in the batch takes its place, and the one after it
-    where there is none before.
+    the one before it in the batch (of this process) takes its place, and the
+    last one where there is none before. So neither the length of an epoch nor
+    the place of any other image depends on what could be read.
 
     Args:
         data: What `load` returns; a dictionary of arrays; or an unbatched
@@ -74,15 +78,16 @@ def view_batches(
         batch_size: Examples in a batch, over all processes and devices.
         seed: A non-negative integer.
         shuffle: False keeps the order. True shuffles completely what can be
-            read in any order (arrays and files), and a stream (TFDS, a
-            `tf.data.Dataset`) within a buffer of 1024 examples; an integer
-            is the size of the buffer in either case.
+            read in any order (arrays, files, TFDS with `cache=True`), and a
+            stream (TFDS without, a `tf.data.Dataset`) within a buffer of 1024
+            examples; an integer is the size of the buffer in either case.
         drop_remainder: Whether to drop the last batch where it is smaller.
         start: Epoch and step at which the first iteration begins; each further
             one is the next epoch. With a step other than 0 the data set has
             no cardinality, since the first epoch is shorter.
         shard: Number of this process, and how many there are. Process p of P
-            gets rows p B / P to (p + 1) B / P of each batch of B.
+            gets rows p B / P to (p + 1) B / P of each batch of B. (Of a stream
+            each process reads all, but decodes its own part only.)
         prefetch: Batches to prepare ahead. Default: as many as tf.data finds
             useful.
 
