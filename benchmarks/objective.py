@@ -18,15 +18,13 @@ Prints a Markdown table. Needs Linux (/proc) and PyTorch.
 
 import argparse
 import importlib.util
-import json
 import os
-import pathlib
 import statistics
-import subprocess
 import sys
 import time
 
 import numpy as np
+from measuring import Worker, peak_of, resident, serve
 
 # Global embeddings as (batch, dimensions) or maps as (batch, sizes, channels),
 # and the targets: times faster, and fraction of the definition's memory.
@@ -242,97 +240,34 @@ def make(implementation, case):
 # Worker: answers one JSON line to each command
 
 
-def resident(peak=False):
-    """Resident memory of this process, bytes; at its highest since reset."""
-    field = "VmHWM:" if peak else "VmRSS:"
-    for line in pathlib.Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(field):
-            return int(line.split()[1]) * 1024
-    raise RuntimeError(f"/proc/self/status has no {field[:-1]}")
-
-
-def peak_of(call):
-    """Highest resident memory during a call, bytes."""
-    pathlib.Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM
-    call()
-    return resident(peak=True)
-
-
 def work(implementation):
     """Serves commands on standard input until it closes."""
-    # Libraries write to standard output as well; answers have their own.
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
     call = None
-    for line in sys.stdin:
-        command = json.loads(line)
-        answer = {}
-        try:
-            if command["do"] == "prepare":
-                call = make(implementation, CASES[command["case"]])
-                loss, gradients = call()
-                norm = [np.linalg.norm(np.asarray(g)) for g in gradients]
-                answer = {"loss": loss, "norm": float(np.linalg.norm(norm))}
-            elif command["do"] == "time":
-                start = time.perf_counter()
-                call()
-                answer = {"seconds": time.perf_counter() - start}
-            elif command["do"] == "memory":
-                call = make(implementation, CASES[command["case"]])
-                before = resident()
-                first, second = peak_of(call), peak_of(call)
-                answer = {"first": first - before, "second": second - before}
-        except Exception as error:
-            answer = {"error": f"{type(error).__name__}: {error}"}
-        print(json.dumps(answer), file=answers, flush=True)
+
+    def answer_to(command):
+        nonlocal call
+        if command["do"] == "time":
+            start = time.perf_counter()
+            call()
+            return {"seconds": time.perf_counter() - start}
+        call = make(implementation, CASES[command["case"]])
+        if command["do"] == "memory":
+            before = resident()
+            first, second = peak_of(call), peak_of(call)
+            return {"first": first - before, "second": second - before}
+        loss, gradients = call()
+        norm = [np.linalg.norm(np.asarray(g)) for g in gradients]
+        return {"loss": loss, "norm": float(np.linalg.norm(norm))}
+
+    serve(answer_to)
 
 
-class Worker:
+def start(implementation):
     """An implementation in a process of its own."""
-
-    def __init__(self, implementation):
-        self.implementation = implementation
-        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"}
-        # All cores, whatever the shell says.
-        environment.pop("OMP_NUM_THREADS", None)
-        if implementation in OURS:
-            backend = implementation.removesuffix("-xla")
-            environment["KERAS_BACKEND"] = backend
-            root = str(pathlib.Path(__file__).resolve().parents[1])
-            path = environment.get("PYTHONPATH")
-            environment["PYTHONPATH"] = os.pathsep.join(
-                filter(None, [root, path])
-            )
-        self.process = subprocess.Popen(
-            [sys.executable, __file__, "--worker", implementation],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=environment,
-            text=True,
-        )
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.process.stdin.close()
-        self.process.wait()
-
-    def ask(self, do, case=None):
-        """The answer to one command, or an "error" in it."""
-        try:
-            print(
-                json.dumps({"do": do, "case": case}),
-                file=self.process.stdin,
-                flush=True,
-            )
-            line = self.process.stdout.readline()
-        except BrokenPipeError:
-            line = ""
-        if not line:
-            return {"error": f"the process ended with {self.process.wait()}"}
-        return json.loads(line)
+    if implementation not in OURS:
+        return Worker(__file__, implementation)
+    backend = implementation.removesuffix("-xla")
+    return Worker(__file__, implementation, KERAS_BACKEND=backend)
 
 
 # Measurements
@@ -358,7 +293,7 @@ def time_case(case, workers, repeats):
     """Seconds of each implementation, a list over rounds."""
     results = {}
     for name, worker in workers.items():
-        results[name] = worker.ask("prepare", case)
+        results[name] = worker.ask("prepare", case=case)
         if "error" in results[name]:
             print(f"{case}: {name}: {results[name]['error']}", file=sys.stderr)
     if "error" in results["definition"]:
@@ -380,8 +315,8 @@ def memory_case(case, implementations):
     """Bytes over the start of each implementation, in fresh processes."""
     results = {}
     for name in implementations:
-        with Worker(name) as worker:
-            answer = worker.ask("memory", case)
+        with start(name) as worker:
+            answer = worker.ask("memory", case=case)
         if "error" not in answer:
             results[name] = answer
     return results
@@ -434,7 +369,7 @@ def main():
     print("|" + " --- |" * len(header), flush=True)
     for case in arguments.cases:
         # New workers for each case: none holds another case's memory.
-        workers = {name: Worker(name) for name in names}
+        workers = {name: start(name) for name in names}
         try:
             seconds = time_case(case, workers, arguments.repeats)
         finally:

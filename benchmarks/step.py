@@ -1,0 +1,539 @@
+"""Time and memory of whole training steps, and where they go.
+
+    python benchmarks/step.py                              # 2 to 3 hours, CPU
+    python benchmarks/step.py --cases resnet50 --backends tensorflow
+    python benchmarks/step.py --batch-size 256 --precision mixed_bfloat16  # GPU
+
+VICReg (alpha 1) beside VICRegL (alpha 0.75), with the networks, heads, views
+and optimizers of the recipes, by `VICRegL.train_on_batch`. Each lives in a
+process of its own; they take turns, once each a round, so that whatever else
+the machine does meets both alike. What the local criterion adds is the median
+over the rounds of the times' ratio. Peak memory is taken in fresh processes:
+on a CPU the highest resident size during a step over that before the model was
+built, on a GPU what the framework had allocated at most; first step (with
+compilation) and second.
+
+The budget is that of alpha 0.75: each part - forward, and backward where there
+is one - compiled and timed by itself, in turn. Parts that share a memory do not
+add up to the step exactly. Views are those of `view_batches`, which works
+ahead of the step on cores of its own; with two cores and no GPU they share.
+
+Prints Markdown tables. Needs Linux (/proc).
+"""
+
+import argparse
+import importlib.util
+import os
+import statistics
+import sys
+import time
+
+import numpy as np
+from measuring import Worker, peak_of, resident, serve
+
+# The batch, and by how much the local criterion may lengthen a step.
+CASES = {
+    "resnet50": {
+        "title": "ResNet-50, 2 x 224 px",
+        "recipe": "resnet50",
+        "backbone": "resnet50",
+        "batch_size": 8,
+        "target": 0.05,
+    },
+    "convnext_tiny": {
+        "title": "ConvNeXt-T, 2 x 224 + 6 x 96 px",
+        "recipe": "convnext_small",
+        "backbone": "convnext_tiny",
+        "batch_size": 4,
+        "target": 0.10,
+    },
+}
+BACKENDS = ("tensorflow", "tensorflow-xla", "jax", "torch")
+ALPHAS = (1.0, 0.75)
+PARTS = ("backbone", "backbone and heads", "losses", "optimizer")
+
+
+# What is measured, in the worker's process
+
+
+def import_keras():
+    # PyTorch after TensorFlow, with few cores, is far slower.
+    if importlib.util.find_spec("torch"):
+        import torch  # noqa: F401
+    import keras
+
+    return keras
+
+
+def make_batch(recipe, batch_size):
+    """Random views of a recipe, with the maps of crops of 500 x 375 px."""
+    rng = np.random.default_rng(0)
+    views, maps = [], []
+    for group in recipe.views["groups"]:
+        size = group["size"]
+        for _ in range(group["count"]):
+            shape = (batch_size, size, size, 3)
+            views.append(rng.standard_normal(shape, np.float32))
+            crop = np.zeros((batch_size, 2, 3), np.float32)
+            crop[:, 0, 0] = width = rng.uniform(100, 300, batch_size)
+            crop[:, 1, 1] = height = rng.uniform(100, 300, batch_size)
+            crop[:, 0, 2] = rng.uniform(0, 500 - width)
+            crop[:, 1, 2] = rng.uniform(0, 375 - height)
+            maps.append(crop)
+    return {"views": tuple(views), "view_to_source": tuple(maps)}
+
+
+class Step:
+    """A model, a batch on the device, and calls of the step and its parts."""
+
+    def __init__(self, settings, name):
+        keras = self.keras = import_keras()
+        from keras_vicregl.recipes import RECIPES
+
+        self.xla = name.endswith("-xla")
+        recipe = RECIPES[settings["recipe"]]
+        keras.utils.set_random_seed(0)
+        self.model = recipe.make_model(
+            backbone=settings["backbone"],
+            precision=settings["precision"],
+            alpha=settings["alpha"],
+            remat=settings["remat"],
+        )
+        self.model.compile(
+            recipe.make_optimizer(1000, settings["batch_size"]),
+            jit_compile=True if self.xla else "auto",
+        )
+        self.batch = keras.tree.map_structure(
+            keras.ops.convert_to_tensor,
+            make_batch(recipe, settings["batch_size"]),
+        )
+        self.calls = {}
+
+    def step(self):
+        """One step of training; its loss."""
+        loss, *_ = self.model.train_on_batch(self.batch)
+        return float(loss)
+
+    def part(self, name):
+        """The call of a part; made when it is first asked for."""
+        if name == "step":
+            return self.step
+        if name not in self.calls:
+            made = {
+                "backbone": self._backbone,
+                "backbone and heads": self._networks,
+                "losses": self._losses,
+                "optimizer": self._optimizer,
+            }[name]()
+            self.calls[name] = made
+            made()  # compiles
+        return self.calls[name]
+
+    def _backbone(self):
+        from keras_vicregl.models._plumbing import apply
+
+        model = self.model
+
+        def mean():
+            maps = apply(
+                lambda images: model._features(images, True),
+                self.batch["views"],
+                model._stack_backbone,
+            )
+            return self._mean(maps)
+
+        return self._gradient_of(mean, model.backbone.trainable_variables)
+
+    def _networks(self):
+        def mean():
+            outputs = self.model(self.batch, training=True)
+            return self._mean(
+                [*outputs["embeddings"], *outputs["local_embeddings"]]
+            )
+
+        return self._gradient_of(mean, self.model.trainable_variables)
+
+    def _losses(self):
+        from keras_vicregl.losses import vicregl_loss
+
+        # Embeddings of the shapes and positions of the batch.
+        keras = self.keras
+        outputs = self._outputs()
+        variables = {
+            name: [keras.Variable(value) for value in outputs[name]]
+            for name in ("embeddings", "local_embeddings")
+        }
+
+        def loss():
+            return vicregl_loss(
+                [v.value for v in variables["embeddings"]],
+                [v.value for v in variables["local_embeddings"]],
+                outputs["positions"],
+                alpha=self.model.alpha,
+            )["loss"]
+
+        return self._gradient_of(
+            loss, [*variables["embeddings"], *variables["local_embeddings"]]
+        )
+
+    def _outputs(self):
+        if self.keras.backend.backend() == "jax":
+            import jax
+
+            outputs, _ = jax.jit(self.model.stateless_call)(
+                [v.value for v in self.model.trainable_variables],
+                [v.value for v in self.model.non_trainable_variables],
+                self.batch,
+            )
+            return outputs
+        return self.model(self.batch)
+
+    def _mean(self, tensors):
+        ops = self.keras.ops
+        return sum(ops.mean(ops.cast(tensor, "float32")) for tensor in tensors)
+
+    def _gradient_of(self, function, variables):
+        """A call of the gradient of a function of Keras variables."""
+        backend = self.keras.backend.backend()
+        others = [v for v in self.model.variables if not v.trainable]
+        if backend == "jax":
+            import jax
+
+            def loss(values, state):
+                mapping = zip(variables + others, values + state, strict=True)
+                with self.keras.StatelessScope(state_mapping=list(mapping)):
+                    return function()
+
+            gradient = jax.jit(jax.value_and_grad(loss))
+
+            def call():
+                values = [v.value for v in variables]
+                state = [v.value for v in others]
+                jax.block_until_ready(gradient(values, state))
+
+        elif backend == "tensorflow":
+            import tensorflow as tf
+
+            @tf.function(jit_compile=self.xla, autograph=False)
+            def gradient():
+                with tf.GradientTape() as tape:
+                    loss = function()
+                gradients = tape.gradient(loss, [v.value for v in variables])
+                # Something to wait for that needs all of them.
+                return loss, [tf.reduce_sum(g) for g in gradients]
+
+            def call():
+                self.keras.tree.map_structure(np.asarray, gradient())
+
+        else:
+            import torch
+
+            def call():
+                torch.autograd.grad(function(), [v.value for v in variables])
+                wait_for_torch()
+
+        return call
+
+    def _optimizer(self):
+        """The optimizer's step alone, on gradients like the weights."""
+        keras, model = self.keras, self.model
+        optimizer, variables = model.optimizer, model.trainable_variables
+        optimizer.build(variables)
+        gradients = [keras.ops.copy(v.value) * 1e-3 for v in variables]
+        backend = keras.backend.backend()
+        if backend == "jax":
+            import jax
+
+            apply = jax.jit(optimizer.stateless_apply)
+
+            def call():
+                jax.block_until_ready(
+                    apply(
+                        [v.value for v in optimizer.variables],
+                        gradients,
+                        [v.value for v in variables],
+                    )
+                )
+
+        elif backend == "tensorflow":
+            import tensorflow as tf
+
+            @tf.function(jit_compile=self.xla, autograph=False)
+            def apply():
+                optimizer.apply(gradients, variables)
+                return optimizer.iterations
+
+            def call():
+                np.asarray(apply())
+
+        else:
+            import torch
+
+            def call():
+                with torch.no_grad():
+                    optimizer.apply(gradients, variables)
+                wait_for_torch()
+
+        return call
+
+
+def wait_for_torch():
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
+def allocated_at_most():
+    """Bytes on the first GPU since the start, or `None` without one."""
+    keras = import_keras()
+    backend = keras.backend.backend()
+    if backend == "jax":
+        import jax
+
+        stats = jax.local_devices()[0].memory_stats() or {}
+        return stats.get("peak_bytes_in_use")
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        if not tf.config.list_physical_devices("GPU"):
+            return None
+        return tf.config.experimental.get_memory_info("GPU:0")["peak"]
+    import torch
+
+    if not torch.cuda.is_available():
+        return None
+    return torch.cuda.max_memory_allocated()
+
+
+def make_views(settings):
+    """A call that takes a batch of views from an endless pipeline."""
+    import_keras()
+    from keras_vicregl.data import view_batches
+    from keras_vicregl.recipes import RECIPES
+
+    rng = np.random.default_rng(0)
+    count = 4 * settings["batch_size"]
+    images = rng.integers(0, 256, (count, 256, 256, 3), np.uint8)
+    views = RECIPES[settings["recipe"]].make_views()
+    dataset = view_batches(
+        {"images": images}, views, settings["batch_size"], seed=0
+    )
+
+    def call():
+        # An epoch is four batches, so that little was made beforehand.
+        batches = sum(1 for _ in dataset)
+        return batches
+
+    call()
+    return call
+
+
+def work(name):
+    """Serves commands: prepare, time, views, memory."""
+    held = {}
+
+    def answer_to(command):
+        settings = command.get("settings")
+        if command["do"] == "prepare":
+            held["step"] = Step(settings, name)
+            first, second = held["step"].step(), held["step"].step()
+            return {"loss": second, "first": first}
+        if command["do"] == "time":
+            call = held["step"].part(command["part"])
+            start = time.perf_counter()
+            call()
+            return {"seconds": time.perf_counter() - start}
+        if command["do"] == "views":
+            if "views" not in held:
+                held["views"] = make_views(settings)
+            start = time.perf_counter()
+            batches = held["views"]()
+            return {"seconds": (time.perf_counter() - start) / batches}
+        import_keras()
+        before = resident()
+        step = Step(settings, name)
+        first, second = peak_of(step.step), peak_of(step.step)
+        if device := allocated_at_most():
+            return {"first": device, "second": device, "where": "GPU"}
+        return {
+            "first": first - before,
+            "second": second - before,
+            "where": "CPU",
+        }
+
+    serve(answer_to)
+
+
+# What asks for it
+
+
+def start(name):
+    return Worker(
+        __file__,
+        name,
+        KERAS_BACKEND=name.removesuffix("-xla"),
+        # Several processes share a GPU.
+        XLA_PYTHON_CLIENT_PREALLOCATE="false",
+        TF_FORCE_GPU_ALLOW_GROWTH="true",
+    )
+
+
+def ask(worker, do, **details):
+    answer = worker.ask(do, **details)
+    if "error" in answer:
+        raise RuntimeError(f"{do} {details}: {answer['error']}")
+    return answer
+
+
+def time_steps(name, settings, rounds):
+    """Seconds by alpha and by part, lists over rounds."""
+    workers = {alpha: start(name) for alpha in ALPHAS}
+    try:
+        for alpha, worker in workers.items():
+            ask(worker, "prepare", settings={**settings, "alpha": alpha})
+        steps = {alpha: [] for alpha in ALPHAS}
+        # The first round is warm-up.
+        for number in range(rounds + 1):
+            # Each alpha is first in every other round.
+            order = ALPHAS if number % 2 else ALPHAS[::-1]
+            for alpha in order:
+                answer = ask(workers[alpha], "time", part="step")
+                if number:
+                    steps[alpha].append(answer["seconds"])
+        workers.pop(ALPHAS[0]).__exit__()
+        parts = {part: [] for part in ("step", *PARTS, "views")}
+        for number in range(rounds + 1):
+            for part, seconds in parts.items():
+                worker = workers[ALPHAS[1]]
+                if part == "views":
+                    answer = ask(worker, "views", settings=settings)
+                else:
+                    answer = ask(worker, "time", part=part)
+                if number:
+                    seconds.append(answer["seconds"])
+    finally:
+        for worker in workers.values():
+            worker.__exit__()
+    return steps, parts
+
+
+def memory_of(name, settings):
+    """Bytes by alpha, in fresh processes."""
+    found = {}
+    for alpha in ALPHAS:
+        with start(name) as worker:
+            found[alpha] = ask(
+                worker, "memory", settings={**settings, "alpha": alpha}
+            )
+    return found
+
+
+def row(*cells):
+    return "| " + " | ".join(str(cell) for cell in cells) + " |"
+
+
+def step_row(case, name, settings, steps, memory):
+    medians = {alpha: statistics.median(steps[alpha]) for alpha in ALPHAS}
+    added = statistics.median(
+        local / plain - 1
+        for plain, local in zip(*(steps[a] for a in ALPHAS), strict=True)
+    )
+    sizes = [
+        f"{memory[alpha]['first'] / 2**20:.0f} / "
+        f"{memory[alpha]['second'] / 2**20:.0f}"
+        if memory
+        else "-"
+        for alpha in ALPHAS
+    ]
+    return row(
+        CASES[case]["title"],
+        name,
+        settings["batch_size"],
+        *(f"{medians[alpha]:.3f}" for alpha in ALPHAS),
+        f"{100 * added:+.1f} %",
+        f"<= {100 * CASES[case]['target']:.0f} %",
+        f"{settings['batch_size'] / medians[ALPHAS[1]]:.1f}",
+        *sizes,
+    )
+
+
+def budget_row(case, name, parts):
+    seconds = {part: statistics.median(times) for part, times in parts.items()}
+    whole, both = seconds["step"], seconds["backbone and heads"]
+    shares = {
+        "views": seconds["views"],
+        "backbone": seconds["backbone"],
+        "heads": both - seconds["backbone"],
+        "losses": seconds["losses"],
+        "optimizer": seconds["optimizer"],
+        "rest": whole - both - seconds["losses"] - seconds["optimizer"],
+    }
+    return row(
+        CASES[case]["title"],
+        name,
+        f"{whole:.3f}",
+        *(f"{s:.3f} ({100 * s / whole:.0f} %)" for s in shares.values()),
+    )
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    add = parser.add_argument
+    add("--backends", nargs="+", choices=BACKENDS, default=BACKENDS)
+    add("--cases", nargs="+", choices=CASES, default=CASES)
+    add("--batch-size", type=int, help="instead of the case's")
+    add("--precision", default="float32")
+    add("--remat", action="store_true", help="recompute the backbone's blocks")
+    add("--repeats", type=int, default=5)
+    add("--no-memory", action="store_true", help="time only")
+    add("--worker", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def main():
+    arguments = parse_arguments()
+    if arguments.worker:
+        work(arguments.worker)
+        return
+    print(
+        f"Cores: {os.cpu_count()}. Precision: {arguments.precision}. "
+        f"Recomputed: {arguments.remat}. Rounds: {arguments.repeats}.\n"
+    )
+    steps_table = [
+        row("case", "backend", "batch", "alpha 1, s", "alpha 0.75, s")
+        + " added | target | images/s | alpha 1, MiB | alpha 0.75, MiB |",
+        "|" + " --- |" * 10,
+    ]
+    budget_table = [
+        row("case", "backend", "step, s", "views", "backbone", "heads")
+        + " losses | optimizer | rest |",
+        "|" + " --- |" * 9,
+    ]
+    for case in arguments.cases:
+        for name in arguments.backends:
+            settings = {
+                key: CASES[case][key]
+                for key in ("recipe", "backbone", "batch_size")
+            }
+            settings["precision"] = arguments.precision
+            settings["remat"] = arguments.remat
+            if arguments.batch_size:
+                settings["batch_size"] = arguments.batch_size
+            try:
+                steps, parts = time_steps(name, settings, arguments.repeats)
+                memory = None
+                if not arguments.no_memory:
+                    memory = memory_of(name, settings)
+            except RuntimeError as error:
+                print(f"{case}, {name}: {error}", file=sys.stderr)
+                continue
+            steps_table.append(step_row(case, name, settings, steps, memory))
+            budget_table.append(budget_row(case, name, parts))
+            print("\n".join(steps_table[:2] + steps_table[-1:]))
+            print("\n".join(budget_table[:2] + budget_table[-1:]), flush=True)
+    print("\n" + "\n".join(steps_table) + "\n\n" + "\n".join(budget_table))
+
+
+if __name__ == "__main__":
+    main()
