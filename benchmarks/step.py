@@ -317,7 +317,7 @@ def make_views(settings):
     images = rng.integers(0, 256, (count, 256, 256, 3), np.uint8)
     views = RECIPES[settings["recipe"]].make_views()
     dataset = view_batches(
-        {"images": images}, views, settings["batch_size"], seed=0
+        {"images": images}, views, batch_size=settings["batch_size"], seed=0
     )
 
     def call():
@@ -510,6 +510,7 @@ def main():
         + " losses | optimizer | rest |",
         "|" + " --- |" * 9,
     ]
+    failed = []
     for case in arguments.cases:
         for name in arguments.backends:
             settings = {
@@ -527,12 +528,15 @@ def main():
                     memory = memory_of(name, settings)
             except RuntimeError as error:
                 print(f"{case}, {name}: {error}", file=sys.stderr)
+                failed.append(f"{case} on {name}")
                 continue
             steps_table.append(step_row(case, name, settings, steps, memory))
             budget_table.append(budget_row(case, name, parts))
             print("\n".join(steps_table[:2] + steps_table[-1:]))
             print("\n".join(budget_table[:2] + budget_table[-1:]), flush=True)
     print("\n" + "\n".join(steps_table) + "\n\n" + "\n".join(budget_table))
+    if failed:
+        sys.exit(f"Not measured: {', '.join(failed)}.")
 
 
 if __name__ == "__main__":
