@@ -1,12 +1,11 @@
 """Fused views against Pillow, the faithful chain, and their recipe."""
 
-import colorsys
-
 import keras
 import numpy as np
 import pytest
 import scipy.stats
 import tensorflow as tf
+from hues import turned
 from keras import ops
 from PIL import Image
 from sklearn.datasets import load_sample_images
@@ -179,10 +178,10 @@ def test_a_turn_of_the_hue_goes_the_same_way():
     layer = MultiView([group(4, 1)], **{**PLAIN, **jitter(hue=0.1)})
     seeds = np.stack([np.zeros(64, int), np.arange(64)], axis=1)
     (drawn,) = layer.parameters(seeds, (4, 4))
-    turned = drawn["matrix"][:, 0] @ np.float32([200, 60, 60])
-    np.testing.assert_allclose(turned.mean(axis=1), 320 / 3, rtol=1e-5)
+    pixels = drawn["matrix"][:, 0] @ np.float32([200, 60, 60])
+    np.testing.assert_allclose(pixels.mean(axis=1), 320 / 3, rtol=1e-5)
     # Towards yellow the green grows and the blue shrinks.
-    towards_yellow = turned[:, 1] > turned[:, 2]
+    towards_yellow = pixels[:, 1] > pixels[:, 2]
     faithful = MultiView(
         [group(4, 1)],
         faithful=True,
@@ -202,12 +201,9 @@ def test_a_third_of_a_turn_is_that_of_hsv():
         np.ones(3, "f4"), third, np.arange(4), np.float32(1), np.float32(0)
     )
     pixel = np.float32([200.0, 60.0, 130.0])
-    expected = colorsys.rgb_to_hsv(*pixel / 255)
-    expected = colorsys.hsv_to_rgb((expected[0] + 1 / 3) % 1, *expected[1:])
+    (expected,) = turned(pixel[None, None], 1 / 3)[0]
     # float32 against float64, of 255.
-    np.testing.assert_allclose(
-        matrix @ pixel, 255 * np.array(expected), atol=1e-3
-    )
+    np.testing.assert_allclose(matrix @ pixel, expected, atol=1e-3)
 
 
 # The recipe ------------------------------------------------------------------

@@ -1,6 +1,5 @@
 """Photometric layers against PIL, SciPy and colorsys, and their draws."""
 
-import colorsys
 import itertools
 
 import numpy as np
@@ -8,6 +7,7 @@ import pytest
 import scipy.ndimage
 import scipy.stats
 import tensorflow as tf
+from hues import turned
 from keras import ops
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 
@@ -105,17 +105,6 @@ def blended(image, factor, operation):
     gray = image @ [0.299, 0.587, 0.114]
     other = [0.0, gray.mean(), gray[..., None]][operation]
     return np.clip(factor * image + (1 - factor) * other, 0, 255)
-
-
-def turned(image, shift):
-    """Hue shifted by colorsys, pixel by pixel."""
-    result = np.empty(image.shape)
-    for index in np.ndindex(image.shape[:2]):
-        hue, saturation, value = colorsys.rgb_to_hsv(*image[index] / 255.0)
-        result[index] = colorsys.hsv_to_rgb(
-            (hue + shift) % 1.0, saturation, value
-        )
-    return 255.0 * result
 
 
 @pytest.mark.parametrize("shift", [-0.5, -0.1, 0.0, 0.03, 0.25, 0.5])
