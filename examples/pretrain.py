@@ -17,6 +17,11 @@ contain, and the time they take, is in keras_vicregl/recipes.py; --model,
     --model num_matches=[20,4] --optimizer weight_decay=1e-6 use_ema=true
 
 Memory too small for a batch: --optimizer gradient_accumulation_steps=4.
+
+All GPUs of a machine, or a TPU, are used (--strategy none: one). Several
+machines, and PyTorch with several GPUs, take a process each, started by
+torchrun, srun or with TF_CONFIG, with an --output that they share
+(`keras_vicregl.distribution.auto`). The batch size is that of all devices.
 """
 
 import argparse
@@ -28,7 +33,10 @@ import pathlib
 import sys
 
 # Settings that do not bear upon what is learnt, and may change on the way.
-FREE = ("save_every", "log_every", "knn_every", "knn_split", "export")
+FREE = (
+    *("save_every", "log_every", "knn_every", "knn_split", "export"),
+    "strategy",
+)
 
 
 def setting(text):
@@ -62,7 +70,7 @@ def parse_arguments():
         add(f"--{part}", nargs="+", type=setting, metavar="NAME=VALUE")
     add("--seed", type=int, default=0)
     add("--backend", default=os.environ.get("KERAS_BACKEND", "tensorflow"))
-    add("--strategy", choices=("none", "mirrored"), default="none")
+    add("--strategy", default="auto", help="auto, none, or a backend's own")
     add("--save-every", type=int, help="steps; by default epochs only")
     add("--log-every", type=int, default=50, help="steps")
     add("--knn-every", type=int, default=0, help="epochs; 0: never")
@@ -89,15 +97,6 @@ def parse_arguments():
     return parser, arguments
 
 
-def strategy_scope(name):
-    """Where the model is built and compiled: the place for more devices."""
-    if name == "mirrored":
-        import tensorflow as tf
-
-        return tf.distribute.MirroredStrategy().scope()
-    return contextlib.nullcontext()
-
-
 def main():
     parser, arguments = parse_arguments()
     os.environ["KERAS_BACKEND"] = arguments.backend
@@ -106,6 +105,7 @@ def main():
         import torch  # noqa: F401, slow after TensorFlow
     import keras
 
+    from keras_vicregl import distribution
     from keras_vicregl.checkpoints import export
     from keras_vicregl.data import load, steps_per_epoch, view_batches
     from keras_vicregl.recipes import RECIPES
@@ -119,6 +119,10 @@ def main():
     if arguments.recipe not in RECIPES:
         parser.error(f"--recipe must be one of {', '.join(RECIPES)}")
     recipe = RECIPES[arguments.recipe]
+    try:
+        setup = distribution.auto(arguments.strategy)
+    except ValueError as error:
+        parser.error(str(error))
     for name in ("data", "batch_size", "epochs", "precision"):
         if getattr(arguments, name) is None:
             setattr(arguments, name, getattr(recipe, name))
@@ -133,7 +137,7 @@ def main():
     source = open_split(arguments.split)
     steps = steps_per_epoch(source, batch_size)
     keras.utils.set_random_seed(arguments.seed)
-    with strategy_scope(arguments.strategy):
+    with setup.scope():
         model = recipe.make_model(
             source.num_classes,
             precision=arguments.precision,
@@ -155,16 +159,23 @@ def main():
             open_split(arguments.knn_split),
             size=recipe.views["groups"][0]["size"],
         )
-    make_batches = functools.partial(
-        view_batches,
-        source,
-        recipe.make_views(**arguments.views),
-        batch_size=batch_size,
-        seed=arguments.seed,
+    make_batches = setup.batches(
+        functools.partial(
+            view_batches,
+            source,
+            recipe.make_views(**arguments.views),
+            batch_size=batch_size,
+            seed=arguments.seed,
+        ),
+        batch_size,
     )
     # Only now, for arguments that nothing can be made of are not settings.
-    keep_settings(output, settings, free=FREE)
-    print(f"{recipe.name} on {source!r} with {arguments.backend}, in {output}/")
+    if setup.is_chief:
+        keep_settings(output, settings, free=FREE)
+    print(
+        f"{recipe.name} on {source!r} with {arguments.backend} on {setup}, in "
+        f"{output}/"
+    )
     try:
         pretrain(
             model,
@@ -176,10 +187,13 @@ def main():
             log_every=arguments.log_every,
             evaluate=evaluate,
             evaluate_every=arguments.knn_every or 1,
+            verbose="auto" if setup.is_chief else 0,
         )
     except TrainingInterrupted as interruption:
         print(f"\n{interruption}", file=sys.stderr)
         sys.exit(interruption.exit_code)
+    if not setup.is_chief:
+        return
     suffixes = {"keras": ".keras", "onnx": ".onnx", "saved_model": ""}
     for kind in arguments.export:
         export(model.backbone, output / f"backbone{suffixes[kind]}", kind)

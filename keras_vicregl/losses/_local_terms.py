@@ -11,11 +11,17 @@ from typing import Any
 
 from keras import ops
 
+from keras_vicregl.distribution.collectives import (
+    replica_count,
+    replica_mean,
+    replica_sum,
+    take_slots,
+)
 from keras_vicregl.losses import matching
 from keras_vicregl.losses._arguments import LocalOptions
 from keras_vicregl.losses.statistics import (
     float32,
-    invariance_loss,
+    mean_squared_error,
     variance_covariance,
 )
 
@@ -37,10 +43,10 @@ class _Group:
         )
         self.size = self.maps.shape[1]
 
-    def take(self, rows: Any) -> Any:
-        """Local embeddings `(..., C)` in rows of the flattened maps."""
-        channels = self.maps.shape[-1]
-        return ops.take(ops.reshape(self.maps, (-1, channels)), rows, axis=0)
+    def take(self, slots: Any) -> Any:
+        """Local embeddings `(..., B, C)` at slots `(..., B)` of all maps."""
+        batch, channels = ops.shape(self.maps)[2], self.maps.shape[-1]
+        return take_slots(ops.reshape(self.maps, (-1, batch, channels)), slots)
 
 
 class _Side:
@@ -64,17 +70,15 @@ class _Side:
         )[self.members]
         return tensors[0] if len(tensors) == 1 else ops.concatenate(tensors, 1)
 
-    def rows(self, slots: Any) -> Any:
-        """Where slots `(B, P, K)` stand in the group's rows, `(P, K, B)`."""
-        batch = ops.shape(self.group.maps)[2]
+    def slots(self, slots: Any) -> Any:
+        """Slots `(B, P, K)` of these views as the group's, `(P, K, B)`."""
         first, last, _ = self.members.indices(len(self.group.views))
         view = ops.arange(first, last, dtype="int32")[:, None, None]
-        slot = view * self.size + ops.transpose(slots, (1, 2, 0))
-        return slot * batch + ops.arange(batch, dtype="int32")
+        return view * self.size + ops.transpose(slots, (1, 2, 0))
 
     def gather(self, slots: Any) -> Any:
         """Local embeddings at slots `(B, P, K)`, as `(P, K, B, C)`."""
-        return self.group.take(self.rows(slots))
+        return self.group.take(self.slots(slots))
 
 
 class LocalTerms:
@@ -189,7 +193,8 @@ class LocalTerms:
         if mask is None:
             var, cov = (ops.mean(penalty) for penalty in penalties)
         else:
-            counted = ops.cast(ops.sum(mask, axis=-1) >= 2.0, "float32")
+            samples = replica_sum(ops.sum(mask, axis=-1))
+            counted = ops.cast(samples >= 2.0, "float32")
             slots = ops.maximum(ops.sum(counted, axis=-1), 1.0)
             var, cov = (
                 ops.mean(ops.sum(penalty, axis=-1) / slots)
@@ -213,7 +218,7 @@ class LocalTerms:
                 )
                 self.var = self.var + var
                 self.cov = self.cov + cov
-        return self.inv, self.var, self.cov
+        return replica_mean(self.inv), self.var, self.cov
 
 
 def _gather_both(
@@ -225,8 +230,8 @@ def _gather_both(
     """
     if queries.group is not candidates.group:
         return queries.gather(slots), candidates.gather(nearest)
-    rows = ops.stack([queries.rows(slots), candidates.rows(nearest)])
-    return tuple(ops.unstack(queries.group.take(rows), 2))
+    both = ops.stack([queries.slots(slots), candidates.slots(nearest)])
+    return tuple(ops.unstack(queries.group.take(both), 2))
 
 
 def _within(squared: Any, max_distance: Any) -> Any:
@@ -238,9 +243,13 @@ def _within(squared: Any, max_distance: Any) -> Any:
 
 
 def _invariance(x: Any, y: Any, mask: Any) -> Any:
-    """Mean over P sets `(P, K, B, C)` of the mean squared error of each."""
+    """Mean over P sets `(P, K, B, C)` of the mean squared error of each.
+
+    Its mean over replicas is that of the whole batch.
+    """
     if mask is None:
-        return invariance_loss(x, y)
+        return mean_squared_error(x, y)
     errors = ops.mean(ops.square(x - y), axis=-1) * mask
-    kept = ops.maximum(ops.sum(mask, axis=(1, 2)), 1.0)
+    kept = replica_sum(ops.sum(mask, axis=(1, 2))) / replica_count()
+    kept = ops.maximum(kept, 1.0 / replica_count())
     return ops.mean(ops.sum(errors, axis=(1, 2)) / kept)

@@ -9,6 +9,7 @@ from typing import Any
 
 from keras import ops
 
+from keras_vicregl.distribution.collectives import replica_mean
 from keras_vicregl.losses._arguments import (
     LocalOptions,
     check_alpha,
@@ -19,7 +20,7 @@ from keras_vicregl.losses._local_terms import LocalTerms
 from keras_vicregl.losses.statistics import (
     EPSILON,
     float32,
-    invariance_loss,
+    mean_squared_error,
     variance_covariance,
 )
 
@@ -125,7 +126,8 @@ def global_criterion(
     z = ops.stack([float32(view) for view in embeddings])
     views = len(embeddings)
     # Against all views at once; a view's error against itself is zero.
-    errors = invariance_loss(z, z[0]) + invariance_loss(z, z[1])
+    errors = mean_squared_error(z, z[0]) + mean_squared_error(z, z[1])
+    errors = replica_mean(errors)
     variance, covariance = variance_covariance(z, epsilon=epsilon)
     return {
         "inv": invariance_coefficient * errors * (views / (2 * (views - 1))),

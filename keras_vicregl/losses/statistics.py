@@ -6,11 +6,21 @@ place of a set of local embeddings (the k-th chosen match of every image, say);
 its statistics run over the batch alone. Global embeddings `(B, D)` have none.
 
 The sums over the batch that the whole library needs are in this module only.
+The batch is that of all devices: in each replica of a model `B` is its share,
+and sums go over all shares (`keras_vicregl.distribution`). Of the products,
+which are nearly all the work, each replica computes its share.
 """
 
 from typing import Any
 
 from keras import ops
+
+from keras_vicregl.distribution.collectives import (
+    replica_count,
+    replica_gather,
+    replica_mean,
+    replica_sum,
+)
 
 EPSILON = 1e-4
 
@@ -31,7 +41,7 @@ def invariance_loss(x: Any, y: Any) -> Any:
     >>> float(invariance_loss(np.zeros((4, 2)), np.full((4, 2), 3.0)))
     9.0
     """
-    return ops.mean(ops.square(float32(x) - float32(y)))
+    return replica_mean(mean_squared_error(x, y))
 
 
 def variance_loss(x: Any, epsilon: float = EPSILON) -> Any:
@@ -56,10 +66,8 @@ def variance_loss(x: Any, epsilon: float = EPSILON) -> Any:
     >>> round(float(variance_loss(np.zeros((8, 3)))), 4)
     0.99
     """
-    x = float32(x)
-    n = _batch_size(x)
-    variance = ops.var(x, axis=-2) * (n / (n - 1))
-    return ops.mean(ops.relu(1.0 - ops.sqrt(variance + epsilon)))
+    deviation = ops.sqrt(batch_variance(x)[1] + epsilon)
+    return ops.mean(ops.relu(1.0 - deviation))
 
 
 def covariance_loss(x: Any) -> Any:
@@ -97,6 +105,9 @@ def variance_covariance(
     formed. The gradient is written out, because automatic differentiation of
     `||X X^T||^2` would multiply by both halves of a symmetric matrix.
 
+    Of several replicas each forms its rows of the `B x B` product, with the
+    samples of all, or its summand of the `C x C` one.
+
     Args:
         x: float tensor `(..., B, C)` of embeddings, B at least 2.
         mask: optional `(..., B)` tensor of 0 and 1, constant; samples with 0
@@ -112,8 +123,10 @@ def variance_covariance(
         ValueError: if the batch is known to hold fewer than two samples.
     """
     x = float32(x)
-    size = ops.cast(_batch_size(x), "float32")
+    size = ops.cast(batch_size(x), "float32")
     batch, channels = x.shape[-2:]
+    if batch is not None:
+        batch *= replica_count()
     # A batch size unknown while tracing is taken to be the smaller of the two.
     by_samples = batch is None or batch < channels
     if mask is None:
@@ -121,7 +134,7 @@ def variance_covariance(
         freedom = size - 1.0
     else:
         mask = float32(mask)
-        count = ops.sum(mask, axis=-1)
+        count = replica_sum(ops.sum(mask, axis=-1))
         valid = ops.cast(count >= 2.0, "float32")
         freedom = ops.maximum(count - 1.0, 1.0)
     # One trailing axis to divide (..., C), two to divide (..., B, C).
@@ -131,20 +144,24 @@ def variance_covariance(
     @ops.custom_gradient
     def penalties(x: Any) -> Any:
         if mask is None:
-            centred = x - ops.mean(x, axis=-2, keepdims=True)
+            centred = x - _batch_mean(x)
         else:
             weights = mask[..., None]
-            mean = ops.sum(x * weights, axis=-2, keepdims=True)
+            mean = replica_sum(ops.sum(x * weights, axis=-2, keepdims=True))
             mean = mean / ops.maximum(count, 1.0)[..., None, None]
             centred = (x - mean) * weights
-        variance = ops.sum(ops.square(centred), axis=-2) / freedom_1
+        variance = replica_sum(ops.sum(ops.square(centred), axis=-2))
+        variance = variance / freedom_1
         deviation = ops.sqrt(variance + epsilon)
-        transposed = ops.swapaxes(centred, -1, -2)
         if by_samples:
-            product = ops.matmul(centred, transposed)
+            everyone = replica_gather(centred, axis=-2)
+            product = ops.matmul(centred, ops.swapaxes(everyone, -1, -2))
+            squares = replica_sum(ops.sum(ops.square(product), axis=(-2, -1)))
         else:
-            product = ops.matmul(transposed, centred)
-        squares = ops.sum(ops.square(product), axis=(-2, -1))
+            everyone = None
+            product = ops.matmul(ops.swapaxes(centred, -1, -2), centred)
+            product = replica_sum(product)
+            squares = ops.sum(ops.square(product), axis=(-2, -1))
         squares = squares / ops.square(freedom)
         hinge = ops.mean(ops.relu(1.0 - deviation), axis=-1)
         shared = (squares - ops.sum(ops.square(variance), axis=-1)) / channels
@@ -152,13 +169,14 @@ def variance_covariance(
         def gradient(*args: Any, upstream: Any = None) -> Any:
             if upstream is None:
                 (upstream,) = args
-            scale = upstream * (valid / channels)
+            # A replica's samples bear upon the result of every replica.
+            scale = replica_sum(upstream) * (valid / channels)
             to_hinge, to_shared = scale[0][..., None], scale[1][..., None]
             per_slot = 4.0 * to_shared[..., None] / ops.square(freedom_2)
             # On the product, the smaller of the two.
             scaled = per_slot * product
             if by_samples:
-                through_product = ops.matmul(scaled, centred)
+                through_product = ops.matmul(scaled, everyone)
             else:
                 through_product = ops.matmul(centred, scaled)
             active = ops.cast(deviation < 1.0, "float32")
@@ -180,9 +198,41 @@ def float32(x: Any) -> Any:
     return ops.cast(ops.convert_to_tensor(x), "float32")
 
 
-def _batch_size(x: Any) -> Any:
+def mean_squared_error(x: Any, y: Any) -> Any:
+    """That of this replica's share of the batch alone."""
+    return ops.mean(ops.square(float32(x) - float32(y)))
+
+
+def batch_variance(x: Any) -> tuple[Any, Any]:
+    """Deviations from the mean over the batch, and their unbiased variance.
+
+    Args:
+        x: float tensor `(..., B, C)`.
+
+    Returns:
+        Float32 tensors `(..., B, C)` and `(..., C)`.
+    """
+    x = float32(x)
+    freedom = batch_size(x) - 1
+    centred = x - _batch_mean(x)
+    squares = replica_sum(ops.sum(ops.square(centred), axis=-2))
+    return centred, squares / freedom
+
+
+def _batch_mean(x: Any) -> Any:
+    return replica_mean(ops.mean(x, axis=-2, keepdims=True))
+
+
+def batch_size(x: Any) -> Any:
+    """Samples of `(..., B, C)` on all replicas, 2 or more.
+
+    An integer, or a float32 scalar where it is not known yet.
+    """
     batch = ops.shape(x)[-2]
-    if isinstance(batch, int) and batch < 2:
+    if not isinstance(batch, int):
+        return ops.cast(batch, "float32") * replica_count()
+    batch *= replica_count()
+    if batch < 2:
         raise ValueError(
             "The variance over a batch needs at least 2 samples, but the "
             f"embeddings have a batch of {batch} (shape {tuple(x.shape)}). "

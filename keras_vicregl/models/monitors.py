@@ -4,7 +4,12 @@ from typing import Any
 
 from keras import ops
 
-from keras_vicregl.losses.statistics import float32
+from keras_vicregl.distribution.collectives import replica_sum
+from keras_vicregl.losses.statistics import (
+    batch_size,
+    batch_variance,
+    float32,
+)
 
 
 def collapse_monitors(z: Any) -> tuple[Any, Any]:
@@ -27,21 +32,14 @@ def collapse_monitors(z: Any) -> tuple[Any, Any]:
     0.0
     """
     z = float32(z)
-    size, channels = z.shape[-2:]
-    if size is None:
-        size = ops.cast(ops.shape(z)[-2], "float32")
-    freedom = size - 1.0
+    channels = z.shape[-1]
     unit = z / ops.maximum(ops.norm(z, axis=-1, keepdims=True), 1e-12)
-    spread = ops.mean(_deviation(unit, freedom))
-    standard = z - ops.mean(z, axis=0)
-    standard = standard / (_deviation(z, freedom) + 1e-5)
+    spread = ops.mean(ops.sqrt(batch_variance(unit)[1]))
+    centred, variance = batch_variance(z)
+    standard = centred / (ops.sqrt(variance) + 1e-5)
     # The sum of all entries of standard^T standard, without forming it.
     everything = ops.sum(ops.square(ops.sum(standard, axis=1)))
     diagonal = ops.sum(ops.square(standard))
     pairs = channels * (channels - 1) or 1
-    return spread, (everything - diagonal) / (freedom * pairs)
-
-
-def _deviation(z: Any, freedom: Any) -> Any:
-    centred = z - ops.mean(z, axis=0)
-    return ops.sqrt(ops.sum(ops.square(centred), axis=0) / freedom)
+    correlated = replica_sum(everything - diagonal)
+    return spread, correlated / ((batch_size(z) - 1) * pairs)

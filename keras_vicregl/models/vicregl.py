@@ -6,6 +6,14 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_vicregl.distribution.batch_normalization import (
+    synchronize_batch_normalization,
+)
+from keras_vicregl.distribution.collectives import (
+    for_metrics,
+    metric_weight,
+    replica_mean,
+)
 from keras_vicregl.losses import vicregl_loss
 from keras_vicregl.losses._arguments import LocalOptions, check_alpha
 from keras_vicregl.losses.statistics import float32
@@ -87,6 +95,9 @@ class VICRegL(TrainStep, keras.Model):
             memory, in more time. Batches, images and backbones can be larger.
         views: the `MultiView` with `on="device"` whose views the model makes;
             `None` where they come with the data.
+        synchronized: on several devices, whether batch normalisation is over
+            the batch of all (the paper's) or over each device's share; see
+            `keras_vicregl.distribution`. Under JAX always over all.
         **kwargs: `name` and `dtype` of `keras.Model`.
 
     Raises:
@@ -133,6 +144,7 @@ class VICRegL(TrainStep, keras.Model):
         stack_views: bool | None = None,
         remat: bool = False,
         views: MultiView | None = None,
+        synchronized: bool = True,
         **kwargs: Any,
     ) -> None:
         # Coordinates must keep float32 under mixed precision; the networks
@@ -209,6 +221,9 @@ class VICRegL(TrainStep, keras.Model):
                 num_classes, name="classifier", dtype="float32"
             )
             self.classifier.build((None, channels))
+        self.synchronized = synchronized
+        if synchronized:
+            synchronize_batch_normalization(self)
         self._build_trackers()
         self.built = True
 
@@ -338,7 +353,7 @@ class VICRegL(TrainStep, keras.Model):
         if self.classifier is not None:
             terms["classifier_loss"] = self._classify(y, y_pred["logits"])
             loss = loss + terms["classifier_loss"]
-        size = ops.shape(representation)[0]
+        size = metric_weight(ops.shape(representation)[0])
         for name, value in terms.items():
             self._trackers[name].update_state(value, sample_weight=size)
         return loss + sum(self.losses)
@@ -394,6 +409,7 @@ class VICRegL(TrainStep, keras.Model):
             "num_classes": self.num_classes,
             "stack_views": self.stack_views,
             "remat": self.remat,
+            "synchronized": self.synchronized,
             "views": self.views
             and keras.saving.serialize_keras_object(self.views),
         }
@@ -504,10 +520,13 @@ class VICRegL(TrainStep, keras.Model):
                 f"`num_classes={self.num_classes}` asks for an online "
                 "classifier, but the data has no labels: yield (batch, labels)."
             )
+        seen = for_metrics(y), for_metrics(ops.stop_gradient(logits))
         for accuracy in self._accuracies:
-            accuracy.update_state(y, logits)
-        return ops.mean(
-            keras.losses.sparse_categorical_crossentropy(
-                y, logits, from_logits=True
+            accuracy.update_state(*seen)
+        return replica_mean(
+            ops.mean(
+                keras.losses.sparse_categorical_crossentropy(
+                    y, logits, from_logits=True
+                )
             )
         )

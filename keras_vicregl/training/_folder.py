@@ -79,6 +79,10 @@ class CheckpointFolder:
         if self.description is not None:
             self._check(self.description)
 
+    def again(self) -> CheckpointFolder:
+        """The folder as it is now, where another process writes into it."""
+        return CheckpointFolder(self.folder, self.keep, self.steps_per_epoch)
+
     def _check(self, found: dict[str, Any]) -> None:
         if found["format"] != _FORMAT:
             raise ValueError(

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import collections
 import math
 import os
 import pathlib
+import signal
 from collections.abc import Mapping
 from typing import Any
 
 import keras
 
+from keras_vicregl.distribution.processes import (
+    gather_from_processes,
+    process_count,
+    process_index,
+)
 from keras_vicregl.training._archive import (
     DamagedArchiveError,
     read_arrays,
@@ -32,6 +39,10 @@ from keras_vicregl.training.interruption import (
     StopSignals,
     TrainingInterrupted,
 )
+
+# Several processes ask each other every so many steps whether one of them has
+# got a signal.
+ASK_EVERY = 10
 
 
 class TrainingCheckpoint(keras.callbacks.Callback):
@@ -67,6 +78,12 @@ class TrainingCheckpoint(keras.callbacks.Callback):
     them. Another backend can continue from it. Files are written beside
     their place and renamed when they are complete and on the disk;
     until then the ones before stay. Each array has a checksum.
+
+    Of several processes that train together the first one writes, and all read:
+    the folder must be one that they share. They wait for each other where one
+    is saved; after a signal to any of them, all save and stop within
+    10 batches. Another number of devices can continue from a file, with
+    the same batch size.
 
     Args:
         folder: of the checkpoints of one run; made when training begins.
@@ -189,10 +206,12 @@ class TrainingCheckpoint(keras.callbacks.Callback):
     def on_train_begin(self, logs: Any = None) -> None:
         """Continues from the checkpoint, or saves the first one."""
         _build_optimizer(self.model)
-        # One more than are kept exists while it is written.
-        size = size_in_bytes(self.model)
-        check_writable(self._folder.folder, self._folder.missing * size)
-        remove_partial(self._folder.folder)
+        self._check_shared()
+        if process_index(self.model) == 0:
+            # One more than are kept exists while it is written.
+            size = size_in_bytes(self.model)
+            check_writable(self._folder.folder, self._folder.missing * size)
+            remove_partial(self._folder.folder)
         self._resumes = self.path is not None
         if self._resumes:
             self.restore(self.model)
@@ -222,7 +241,7 @@ class TrainingCheckpoint(keras.callbacks.Callback):
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         """Saves what the batches before have made, when it is time."""
         here = Position(self._epoch, self._first_step + batch)
-        interrupted = self._stop is not None and self._stop.received
+        interrupted = self._signal(here.step)
         due = here.step // self.save_freq > (
             self.position.step // self.save_freq
             if self.position.epoch == here.epoch
@@ -232,8 +251,8 @@ class TrainingCheckpoint(keras.callbacks.Callback):
         inside = 0 < here.step < self.steps_per_epoch
         if (due or interrupted) and inside and here != self.position:
             self.save(here)
-        if here == self.position:
-            self.leave_if_interrupted()
+        if interrupted and here == self.position:
+            self._leave(interrupted)
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Saves after each epoch."""
@@ -241,14 +260,41 @@ class TrainingCheckpoint(keras.callbacks.Callback):
         self.leave_if_interrupted()
 
     def leave_if_interrupted(self) -> None:
-        """Raises `TrainingInterrupted` if a signal has come."""
-        number = self._stop.received if self._stop is not None else None
-        if number is not None:
-            raise TrainingInterrupted(
-                f"Stopped by {number.name} after {self.position.epoch} epochs "
-                f"and {self.position.step} batches, which {self.path} holds. "
-                "Start again in the same way to continue.",
-                number,
+        """Raises `TrainingInterrupted` if a signal has come to any process."""
+        number = self._signal(0)
+        if number:
+            self._leave(number)
+
+    def _signal(self, step: int) -> int:
+        """The signal that has come, to any of the processes, or 0."""
+        received = self._stop.received if self._stop is not None else None
+        number = int(received or 0)
+        if process_count(self.model) == 1:
+            return number
+        if step % ASK_EVERY:
+            return 0
+        return max(gather_from_processes(number, self.model))
+
+    def _leave(self, number: int) -> None:
+        raise TrainingInterrupted(
+            f"Stopped by {signal.Signals(number).name} after "
+            f"{self.position.epoch} epochs and {self.position.step} batches, "
+            f"which {self.path} holds. Start again in the same way to "
+            "continue.",
+            number,
+        )
+
+    def _check_shared(self) -> None:
+        """Refuses folders in which processes find different checkpoints."""
+        epoch, step = self.position
+        reached = gather_from_processes(
+            epoch * self.steps_per_epoch + step, self.model
+        )
+        if len(set(reached)) > 1:
+            raise ValueError(
+                "Processes find different checkpoints in "
+                f"{self._folder.folder}: of {', '.join(map(str, reached))} "
+                "batches. It must be a folder that all of them share."
             )
 
     def save(self, position: Position) -> None:
@@ -265,7 +311,13 @@ class TrainingCheckpoint(keras.callbacks.Callback):
         state = {
             name: owner.get_state() for name, owner in self._stateful.items()
         }
+        # Reading them may take all processes, as metrics are sums over them.
         arrays = arrays_of(self.model, dtypes)
+        if process_index(self.model):
+            collections.deque(arrays, maxlen=0)
+            self._wait()
+            self._folder = self._folder.again()
+            return
         try:
             self._folder.write(
                 position, arrays, {"state": state, "dtypes": dtypes}
@@ -277,6 +329,11 @@ class TrainingCheckpoint(keras.callbacks.Callback):
                 f"{readable(size_in_bytes(self.model))}, could not be written. "
                 f"Make room: training can continue from {self.path}",
             ) from error
+        self._wait()
+
+    def _wait(self) -> None:
+        """Until all processes are here."""
+        gather_from_processes(0, self.model)
 
 
 def _build_optimizer(model: keras.Model) -> None:

@@ -43,6 +43,8 @@ class TrainingLog(keras.callbacks.Callback):
         steps_per_epoch: batches in a whole epoch.
         every: steps between rows; the last row of an epoch may be of fewer.
         sinks: functions that get the file's name and the row as well.
+        writes: whether this process is the one that writes. The others of a
+            distributed training have to compute the same figures.
 
     Raises:
         ValueError: if `every` is not positive.
@@ -68,6 +70,7 @@ class TrainingLog(keras.callbacks.Callback):
         steps_per_epoch: int,
         every: int = 50,
         sinks: Sequence[Callable[[str, dict[str, Any]], None]] = (),
+        writes: bool = True,
     ) -> None:
         super().__init__()
         if every < 1:
@@ -76,6 +79,7 @@ class TrainingLog(keras.callbacks.Callback):
         self.steps_per_epoch = steps_per_epoch
         self.every = every
         self._sinks = tuple(sinks)
+        self._writes = writes
         self._resumes = False
         self._epoch = self._first_step = self._step = 0
         self._started = 0.0
@@ -83,13 +87,14 @@ class TrainingLog(keras.callbacks.Callback):
 
     def get_state(self) -> dict[str, Any]:
         """Lengths of the files, whose rows are now on the disk, and so on."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         lengths = {}
-        for name in (EPOCHS, STEPS):
+        for name in (EPOCHS, STEPS) if self._writes else ():
+            self.folder.mkdir(parents=True, exist_ok=True)
             with open(self.folder / name, "ab") as file:
                 os.fsync(file.fileno())
                 lengths[name] = file.tell()
-        sync_folder(self.folder)
+        if self._writes:
+            sync_folder(self.folder)
         return {
             "lengths": lengths,
             "step": self._step,
@@ -98,7 +103,7 @@ class TrainingLog(keras.callbacks.Callback):
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Cuts off the rows that were written after `get_state`."""
-        for name, length in state["lengths"].items():
+        for name, length in state["lengths"].items() if self._writes else ():
             with open(self.folder / name, "ab") as file:
                 if file.tell() < length:
                     warnings.warn(
@@ -199,6 +204,8 @@ class TrainingLog(keras.callbacks.Callback):
             sink(name, row)
 
     def _append(self, name: str, row: dict[str, Any]) -> None:
+        if not self._writes:
+            return
         row = {
             key: None
             if isinstance(value, float) and not math.isfinite(value)

@@ -10,6 +10,10 @@ from typing import Any
 
 import keras
 
+from keras_vicregl.distribution.processes import (
+    gather_from_processes,
+    process_index,
+)
 from keras_vicregl.models.guards import StopOnNonFinite, WarnOnCollapse
 from keras_vicregl.training._callbacks import (
     Curves,
@@ -48,6 +52,9 @@ def pretrain(
 
     Ctrl-C and SIGTERM stop it at the next step, with a checkpoint saved; a
     second one stops it at once.
+
+    On several devices (`keras_vicregl.distribution`), call it in every process
+    with the same `output`, a folder they share, into which the first writes.
 
     `output` gets:
 
@@ -102,7 +109,9 @@ def pretrain(
     if getattr(model, "optimizer", None) is None:
         raise ValueError("Compile the model before `pretrain`.")
     output = pathlib.Path(output)
-    check_writable(output)
+    is_chief = process_index(model) == 0
+    if is_chief:
+        check_writable(output)
     if steps_per_epoch is None:
         steps_per_epoch = _length(make_batches(start=(0, 0)))
     log = TrainingLog(
@@ -110,8 +119,9 @@ def pretrain(
         steps_per_epoch=steps_per_epoch,
         every=log_every,
         sinks=[TensorBoardSink(output / "tensorboard")]
-        if TensorBoardSink.installed()
+        if is_chief and TensorBoardSink.installed()
         else [],
+        writes=is_chief,
     )
     collapse = WarnOnCollapse()
     stop = StopSignals()
@@ -127,7 +137,10 @@ def pretrain(
     if evaluate is not None:
         ours.append(Evaluation(evaluate, evaluate_every, epochs))
     # The checkpoint comes last: it holds what the others have done.
-    ours += [collapse, log, Curves(output), checkpoint]
+    ours += [collapse, log]
+    if is_chief:
+        ours.append(Curves(output))
+    ours.append(checkpoint)
 
     log.event(
         "resumed" if checkpoint.path else "started",
@@ -148,6 +161,8 @@ def pretrain(
         log.event("failed", reason=f"{type(error).__name__}: {error}")
         raise
     log.event("finished")
+    # What the first process has written is there.
+    gather_from_processes(0, model)
     return read_history(output)
 
 

@@ -8,6 +8,11 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_vicregl.distribution.collectives import (
+    replica_count,
+    replica_index,
+)
+
 _SEED_STATE = "seed_generator_state"
 
 
@@ -61,13 +66,23 @@ class StochasticDepth(keras.layers.Layer):
         """Drops branches if `training`."""
         if not training or self.rate == 0:
             return inputs
-        mask_shape = (ops.shape(inputs)[0],) + (1,) * (len(inputs.shape) - 1)
-        return keras.random.dropout(
-            inputs,
+        size, axes = ops.shape(inputs)[0], len(inputs.shape) - 1
+        replicas = replica_count()
+        if replicas == 1:
+            return keras.random.dropout(
+                inputs,
+                self.rate,
+                noise_shape=(size,) + (1,) * axes,
+                seed=self.seed_generator,
+            )
+        # Replicas have the same seeds. Each draws for all and takes its share.
+        factors = keras.random.dropout(
+            ops.ones((size * replicas,) + (1,) * axes, inputs.dtype),
             self.rate,
-            noise_shape=mask_shape,
             seed=self.seed_generator,
         )
+        own = replica_index() * size + ops.arange(size, dtype="int32")
+        return inputs * ops.take(factors, own, axis=0)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """Returns the input's shape."""

@@ -5,6 +5,13 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from keras_vicregl.distribution._tensorflow import (
+    apply_gradients,
+    check_combination,
+    reducible,
+)
+from keras_vicregl.distribution.collectives import replica_count, replica_sum
+
 
 class TrainStep:
     """Mixed into a `keras.Model`: gradients by `tf.GradientTape`."""
@@ -17,11 +24,13 @@ class TrainStep:
             y_pred = self(x, training=True)
             loss = self.compute_loss(x, y, y_pred, sample_weight, training=True)
             self._loss_tracker.update_state(loss, sample_weight=size)
-            scaled = self.optimizer.scale_loss(loss)
+            # All replicas have the loss of the whole batch, and gradients are
+            # those of the sum of what they have.
+            scaled = self.optimizer.scale_loss(loss) / replica_count()
         variables = self.trainable_weights
         gradients = tape.gradient(scaled, variables)
-        self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
-        return self.compute_metrics(x, y, y_pred, sample_weight)
+        apply_gradients(self.optimizer, gradients, variables)
+        return reducible(self.compute_metrics(x, y, y_pred, sample_weight))
 
     def test_step(self, data: Any) -> dict[str, Any]:
         """The objective of a batch in inference mode."""
@@ -30,7 +39,12 @@ class TrainStep:
         y_pred = self(x, training=False)
         loss = self.compute_loss(x, y, y_pred, sample_weight, training=False)
         self._loss_tracker.update_state(loss, sample_weight=size)
-        return self.compute_metrics(x, y, y_pred, sample_weight)
+        return reducible(self.compute_metrics(x, y, y_pred, sample_weight))
+
+    def make_train_function(self, force: bool = False) -> Any:
+        """That of Keras, unless Keras cannot make it under the strategy."""
+        check_combination(self)
+        return super().make_train_function(force)
 
     def _maybe_symbolic_build(self, iterator: Any = None, **kwargs: Any) -> Any:
         """Takes no batch to build what is built.
@@ -49,15 +63,26 @@ class TrainStep:
 
 
 def _checked_batch_size(x: Any) -> Any:
-    """The batch size, asserted to be 2 or more where it is not known yet."""
+    """This replica's batch size, asserted where it is not known yet."""
     first = keras.tree.flatten(x)[0]
     size = tf.shape(first)[0]
-    if first.shape[0] is None:
-        message = (
+    replicas = replica_count()
+    if first.shape[0] is not None:
+        return size
+    if replicas == 1:
+        check = tf.debugging.assert_greater(
+            size,
+            1,
             "The variance over a batch needs at least 2 samples. Use a larger "
-            "batch and `drop_remainder=True`."
+            "batch and `drop_remainder=True`.",
         )
-        check = tf.debugging.assert_greater(size, 1, message)
-        with tf.control_dependencies([check] if check is not None else []):
-            size = tf.identity(size)
-    return size
+    else:
+        everywhere = replica_sum(tf.cast(size, tf.float32))
+        check = tf.debugging.assert_equal(
+            tf.cast(size, tf.float32) * replicas,
+            everywhere,
+            f"A batch must divide by the {replicas} devices, the last one "
+            "too: use `drop_remainder=True` and such a batch size.",
+        )
+    with tf.control_dependencies([check] if check is not None else []):
+        return tf.identity(size)

@@ -1,0 +1,43 @@
+"""One model on any number of devices.
+
+A *replica* is the model on one device, with its share of every batch. Loss,
+gradients and statistics of batch normalisation are those of one device with
+the whole batch, under:
+
+- TensorFlow: `tf.distribute`'s MirroredStrategy, MultiWorkerMirroredStrategy
+  and TPUStrategy;
+- JAX: `keras.distribution.DataParallel`, in one process or several;
+- PyTorch: a process a device, as `torchrun` starts them.
+
+`auto` sets up what the machine offers.
+"""
+
+from keras_vicregl.distribution.batch_normalization import (
+    synchronize_batch_normalization,
+)
+from keras_vicregl.distribution.collectives import (
+    replica_count,
+    replica_gather,
+    replica_mean,
+    replica_sum,
+)
+from keras_vicregl.distribution.processes import (
+    gather_from_processes,
+    process_count,
+    process_index,
+)
+from keras_vicregl.distribution.setup import STRATEGIES, Setup, auto
+
+__all__ = [
+    "STRATEGIES",
+    "Setup",
+    "auto",
+    "gather_from_processes",
+    "process_count",
+    "process_index",
+    "replica_count",
+    "replica_gather",
+    "replica_mean",
+    "replica_sum",
+    "synchronize_batch_normalization",
+]

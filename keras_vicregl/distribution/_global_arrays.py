@@ -1,0 +1,43 @@
+"""JAX: an array is that of all devices, whatever part of it each one holds."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def replica_count() -> int:
+    return 1
+
+
+def replica_sum(x: Any) -> Any:
+    return x
+
+
+def replica_gather(x: Any, axis: int) -> Any:
+    return x
+
+
+def take_slots(maps: Any, slots: Any) -> Any:
+    # Rows of the flattened maps would have to be gathered from all devices, for
+    # the compiler does not see that each is one of the same sample.
+    batch, channels = maps.shape[1:]
+    flat = jnp.reshape(slots, (-1, batch, 1))
+    taken = jnp.take_along_axis(maps, flat, axis=0)
+    return jnp.reshape(taken, (*slots.shape, channels))
+
+
+def process_index(model: Any) -> int:
+    return jax.process_index()
+
+
+def process_count(model: Any) -> int:
+    return jax.process_count()
+
+
+def gather_from_processes(value: int, model: Any) -> list[int]:
+    from jax.experimental import multihost_utils
+
+    values = multihost_utils.process_allgather(np.asarray(value, np.int32))
+    return [int(v) for v in np.ravel(values)]

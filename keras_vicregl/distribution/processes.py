@@ -1,0 +1,58 @@
+"""Which of several processes this one is, and what they agree on.
+
+Not for what is inside a step: see `collectives`.
+"""
+
+from typing import Any
+
+from keras_vicregl.distribution.collectives import _backend
+
+
+def process_index(model: Any = None) -> int:
+    """The number of this process, 0 for the one that writes files.
+
+    Args:
+        model: a model that was made under a strategy of TensorFlow. `None`:
+            TensorFlow's current strategy.
+
+    Returns:
+        A number below `process_count(model)`.
+
+    Example:
+
+    >>> process_index(), process_count()
+    (0, 1)
+    """
+    return _backend.process_index(model)
+
+
+def process_count(model: Any = None) -> int:
+    """How many processes train together.
+
+    Args:
+        model: as for `process_index`.
+
+    Returns:
+        1 where there is only this one.
+    """
+    return _backend.process_count(model)
+
+
+def gather_from_processes(value: int, model: Any = None) -> list[int]:
+    """A number of each process, on all of them. They wait for each other.
+
+    Args:
+        value: a number below 2^31.
+        model: as for `process_index`.
+
+    Returns:
+        The numbers, by process.
+
+    Example:
+
+    >>> gather_from_processes(3)
+    [3]
+    """
+    if process_count(model) == 1:
+        return [int(value)]
+    return _backend.gather_from_processes(int(value), model)

@@ -1,0 +1,365 @@
+"""Two steps of training on some devices, through `fit`.
+
+    python replicas.py FOLDER RUNS
+
+`RUNS` is JSON, a list of `[name, kind, processes, devices, cases]`: FOLDER gets
+`NAME.npz` of what the first process has seen. A run is made of forks of a
+process that has imported everything and used nothing, so that they are as new
+processes, without the seconds that imports take. Exit codes are printed.
+"""
+
+import contextlib
+import json
+import os
+import pathlib
+import socket
+import sys
+import traceback
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+with contextlib.suppress(ImportError):
+    import torch
+import keras
+import numpy as np
+from keras import ops
+
+from keras_vicregl import VICRegL, distribution, optimizers
+from keras_vicregl.losses import vicregl_loss
+from keras_vicregl.models.backbones import ConvNeXt, ResNet
+
+BACKEND = keras.backend.backend()
+BATCH = 16
+LARGE, SMALL = (2, 24), (6, 16)  # views, pixels
+
+
+def resnet():
+    return ResNet(
+        (1, 1),
+        (8, 16),
+        strides=(2, 2),
+        stem="small",
+        # So that gradients reach the inside of the blocks.
+        zero_init_residual=False,
+    )
+
+
+def convnext():
+    return ConvNeXt((1, 1), (12, 16), stochastic_depth_rate=0.3, seed=1)
+
+
+def lars(**kwargs):
+    return recording(optimizers.LARS)(0.5, eta=0.02, **kwargs)
+
+
+def adamw(**kwargs):
+    return recording(optimizers.AdamW)(1e-3, weight_decay=0.05, **kwargs)
+
+
+CASES = {
+    "resnet": {"network": resnet, "optimizer": lars},
+    "convnext": {
+        "network": convnext,
+        "optimizer": adamw,
+        # Stacked, views are in another order, and others of them dropped.
+        "model": {"stack_views": False},
+        "small": True,
+    },
+    # More samples than channels, a classifier, cut-off pairs, and gradients
+    # that are cut by the norm of all.
+    "clipped": {
+        "network": resnet,
+        "optimizer": lambda: lars(global_clipnorm=0.5),
+        "model": {
+            "expander_units": (16, 8),
+            "local_expander_units": (16, 8),
+            "num_classes": 7,
+            "max_distance": 4.0,
+        },
+    },
+    "maps": {
+        "network": lambda: ConvNeXt((1,), (16,), stochastic_depth_rate=0),
+        "optimizer": lars,
+        "model": {"regularize": "maps", "num_matches": (None, 4)},
+        "small": True,
+    },
+    "bfloat16": {
+        "network": resnet,
+        "optimizer": lars,
+        "precision": "mixed_bfloat16",
+    },
+    "float16": {
+        "network": resnet,
+        "optimizer": lars,
+        "precision": "mixed_float16",
+    },
+}
+
+
+def recording(kind):
+    """An optimizer that keeps the gradients of its first step."""
+
+    class Recording(kind):
+        def build(self, variables):
+            super().build(variables)
+            self.seen = [self.add_variable(v.shape) for v in variables]
+
+        def _backend_update_step(self, grads, trainable_variables, rate):
+            first = ops.equal(ops.convert_to_tensor(self.iterations), 0)
+            for gradient, seen in zip(grads, self.seen, strict=True):
+                seen.assign(
+                    ops.where(first, gradient, ops.convert_to_tensor(seen))
+                )
+            super()._backend_update_step(grads, trainable_variables, rate)
+
+    return Recording
+
+
+def examples(step, small):
+    """A batch in which no two examples are alike, in mean and spread."""
+    rng = np.random.default_rng(step)
+    views, maps = [], []
+    for count, size in (LARGE, SMALL) if small else (LARGE,):
+        for _ in range(count):
+            scale = np.linspace(0.3, 2.5, BATCH)[:, None, None, None]
+            noise = rng.normal(size=(BATCH, size, size, 3))
+            views.append(scale * noise + rng.normal(size=(BATCH, 1, 1, 3)))
+            matrices = np.zeros((BATCH, 2, 3))
+            matrices[:, (0, 1), (0, 1)] = rng.uniform(16, 40, (BATCH, 2))
+            matrices[:, :, 2] = rng.uniform(0, 16, (BATCH, 2))
+            maps.append(matrices)
+    x = {
+        "views": tuple(np.float32(view) for view in views),
+        "view_to_source": tuple(np.float32(m) for m in maps),
+    }
+    return x, rng.integers(0, 7, BATCH).astype("int32")
+
+
+class Batches(keras.utils.PyDataset):
+    """One batch, or a share of it."""
+
+    def __init__(self, batch):
+        super().__init__()
+        self.batch = batch
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        return self.batch
+
+
+def batches(step, small, start=(0, 0), shard=(0, 1)):
+    """What `view_batches` would do with the batch of a step."""
+    process, processes = shard
+    share = BATCH // processes
+    batch = keras.tree.map_structure(
+        lambda array: array[process * share : (process + 1) * share],
+        examples(step, small),
+    )
+    if BACKEND != "tensorflow":
+        return Batches(batch)
+    import tensorflow as tf
+
+    return tf.data.Dataset.from_tensor_slices(batch).batch(share, True)
+
+
+def train(case, setup):
+    """Logs of two steps, first gradients, and weights, as arrays."""
+    options = CASES[case]
+    small = options.get("small", False)
+    keras.utils.set_random_seed(1)
+    keras.config.set_dtype_policy(options.get("precision", "float32"))
+    with setup.scope():
+        model = VICRegL(
+            options["network"](),
+            **{
+                "expander_units": (48, 40),
+                "local_expander_units": (24, 20),
+                **options.get("model", {}),
+            },
+        )
+        optimizer = options["optimizer"]()
+        model.compile(optimizer, jit_compile=BACKEND == "jax")
+    found = {}
+    for step in range(2):
+        make_batches = setup.batches(
+            lambda step=step, **kwargs: batches(step, small, **kwargs), BATCH
+        )
+        data = make_batches()
+        history = model.fit(
+            data, initial_epoch=step, epochs=step + 1, verbose=0
+        ).history
+        for name, (value,) in history.items():
+            found[f"{case}/log/{step}/{name}"] = value
+    trained = {id(v) for v in model.trainable_variables}
+    for index, variable in enumerate(model.variables):
+        kind = "weight" if id(variable) in trained else "state"
+        name = f"{case}/{kind}/{index:03d}/{variable.path}"
+        found[name] = ops.convert_to_numpy(variable).astype("float32")
+    for seen, variable in zip(
+        optimizer.seen, model.trainable_variables, strict=True
+    ):
+        # Above, for the numbers are those of all variables.
+        found[f"{case}/gradient/{variable.path}"] = ops.convert_to_numpy(seen)
+    return found
+
+
+def floating_point_operations(setup):
+    """Of loss and gradients of a device, as counted by the backend.
+
+    Once where the batch is smaller than the channels, and once where it is
+    larger, with a search for matches in both.
+    """
+    counted = {}
+    for form, size, channels in (("gram", 32, 64), ("covariance", 64, 24)):
+        rng = np.random.default_rng(0)
+        arrays = [
+            rng.normal(size=shape).astype("float32")
+            for shape in (
+                *[(size, 4 * channels)] * 2,
+                *[(size, 9, channels)] * 2,
+                *[(size, 9, 2)] * 2,
+            )
+        ]
+        counted[form] = {"torch": count_torch, "jax": count_jax}[BACKEND](
+            arrays, setup
+        )
+    return counted
+
+
+def loss_of(*tensors):
+    a, b, c = tensors[:2], tensors[2:4], tensors[4:]
+    return vicregl_loss(a, b, c, num_matches=(4, 2))["loss"]
+
+
+def count_torch(arrays, setup):
+    from torch.utils.flop_counter import FlopCounterMode
+
+    tensors = [
+        torch.tensor(array[setup.process :: setup.processes])
+        for array in arrays
+    ]
+    for tensor in tensors[:4]:
+        tensor.requires_grad_()
+    with FlopCounterMode(display=False) as counter:
+        loss_of(*tensors).backward()
+    return counter.get_total_flops()
+
+
+def count_jax(arrays, setup):
+    import jax
+
+    mesh = jax.sharding.Mesh(jax.devices()[: setup.replicas], "batch")
+    sharding = jax.NamedSharding(mesh, jax.P("batch"))
+    tensors = [jax.device_put(array, sharding) for array in arrays]
+    program = jax.jit(jax.value_and_grad(loss_of, argnums=(0, 1, 2, 3)))
+    return program.lower(*tensors).compile().cost_analysis()["flops"]
+
+
+def work(path, kind, cases):
+    """What one process does; the first one writes."""
+    setup = distribution.auto(kind)
+    found = {"replicas": setup.replicas, "processes": setup.processes}
+    for case in cases:
+        found.update(train(case, setup))
+    if BACKEND != "tensorflow" and (BACKEND, setup.processes) != ("jax", 2):
+        for form, count in floating_point_operations(setup).items():
+            found[f"operations/{form}"] = count
+    if setup.is_chief:
+        np.savez(path, **found)
+    distribution.gather_from_processes(0)
+
+
+def environment(kind, process, processes, devices, ports):
+    """What a launcher would have set, and as many devices on the CPU."""
+    if BACKEND == "torch":
+        os.environ.update(
+            WORLD_SIZE=str(processes),
+            RANK=str(process),
+            MASTER_ADDR="localhost",
+            MASTER_PORT=str(ports[0]),
+        )
+        torch.set_num_threads(1)
+    elif BACKEND == "jax":
+        os.environ["XLA_FLAGS"] = (
+            os.environ.get("XLA_FLAGS", "")
+            + f" --xla_force_host_platform_device_count={devices}"
+        )
+        if processes > 1:
+            os.environ.update(
+                JAX_COORDINATOR_ADDRESS=f"localhost:{ports[0]}",
+                JAX_NUM_PROCESSES=str(processes),
+                JAX_PROCESS_ID=str(process),
+            )
+            import jax
+
+            jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    else:
+        import tensorflow as tf
+
+        tf.config.set_logical_device_configuration(
+            tf.config.list_physical_devices("CPU")[0],
+            [tf.config.LogicalDeviceConfiguration()] * devices,
+        )
+        if processes > 1:
+            workers = [f"localhost:{port}" for port in ports]
+            os.environ["TF_CONFIG"] = json.dumps(
+                {
+                    "cluster": {"worker": workers},
+                    "task": {"type": "worker", "index": process},
+                }
+            )
+
+
+def free_ports(count):
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("localhost", 0))
+        return [one.getsockname()[1] for one in sockets]
+
+
+def fork(function):
+    """Starts a process of its own; returns its number."""
+    child = os.fork()
+    if child:
+        return child
+    code = 1
+    try:
+        function()
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        # Not `sys.exit`: the threads of backends may not end.
+        os._exit(code)
+
+
+def run(folder, name, kind, processes, devices, cases):
+    """The exit codes of the processes of a run."""
+    ports = free_ports(processes)
+
+    def one(process):
+        environment(kind, process, processes, devices, ports)
+        work(folder / f"{name}.npz", kind, cases)
+
+    children = [
+        fork(lambda process=process: one(process))
+        for process in range(processes)
+    ]
+    return [os.waitstatus_to_exitcode(os.waitpid(c, 0)[1]) for c in children]
+
+
+def main():
+    folder = pathlib.Path(sys.argv[1])
+    codes = {
+        name: run(folder, name, *rest)
+        for name, *rest in json.loads(sys.argv[2])
+    }
+    print(json.dumps(codes))
+
+
+if __name__ == "__main__":
+    main()

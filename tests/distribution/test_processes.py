@@ -1,0 +1,104 @@
+"""Processes that train together, die together, and go on."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from keras_vicregl.training.log import read_rows
+
+HERE = pathlib.Path(__file__).parent
+PLANS = {
+    "whole": [[None, None]],
+    # The one that writes, and another one; in the middle of an epoch.
+    "killed": [
+        [["step", 8], None],
+        [None, ["step", 9]],
+        [None, None],
+    ],
+    "stopped": [[None, ["wish", 15]], [None, None]],
+    # Another number of processes goes on.
+    "fewer": [[None, ["step", 14]], [None]],
+}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The folder of all trainings, and how their processes ended."""
+    folder = tmp_path_factory.mktemp("together")
+    search = [str(HERE), str(HERE.parent / "training")]
+    if path := os.environ.get("PYTHONPATH"):
+        search.append(path)
+    result = subprocess.run(
+        [
+            sys.executable,
+            str(HERE / "together.py"),
+            str(folder),
+            json.dumps(list(PLANS.items())),
+        ],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(search)},
+        capture_output=True,
+        text=True,
+        timeout=1200,
+    )
+    assert result.returncode == 0, result.stderr
+    print(result.stderr[-20000:])  # shown where a test fails
+    return folder, json.loads(result.stdout.splitlines()[-1])
+
+
+def weights(folder):
+    with np.load(folder / "final.npz") as file:
+        return [file[name] for name in file.files]
+
+
+def test_the_whole_training(trained):
+    folder, ended = trained
+    assert ended["whole"][0][0] == [0, 0]
+    assert len(read_rows(folder / "whole" / "epochs.jsonl")) == 3
+
+
+def test_the_others_end_within_a_minute_of_a_death(trained):
+    _, ended = trained
+    (codes, seconds), (codes_2, seconds_2), _ = ended["killed"]
+    assert codes[0] == codes_2[1] == -signal.SIGKILL
+    assert codes[1] != 0
+    assert codes_2[0] != 0
+    assert max(seconds, seconds_2) < 60
+
+
+@pytest.mark.parametrize("name", ["killed", "stopped"])
+def test_they_go_on_exactly(trained, name):
+    folder, ended = trained
+    assert ended[name][-1][0] == [0, 0]
+    for found, expected in zip(
+        weights(folder / name), weights(folder / "whole"), strict=True
+    ):
+        np.testing.assert_array_equal(found, expected)
+    for log in ("epochs.jsonl", "steps.jsonl"):
+        rows = [read_rows(folder / run / log) for run in (name, "whole")]
+        assert rows[0] == rows[1]
+
+
+def test_a_signal_to_one_stops_all(trained):
+    _, ended = trained
+    assert ended["stopped"][0][0] == [128 + signal.SIGTERM] * 2
+
+
+def test_another_number_of_processes_goes_on(trained):
+    folder, ended = trained
+    assert ended["fewer"][-1][0] == [0]
+    for found, expected in zip(
+        weights(folder / "fewer"), weights(folder / "whole"), strict=True
+    ):
+        # 22 steps apart in rounding, which AdamW's quotients amplify.
+        scale = np.abs(expected).max()
+        np.testing.assert_allclose(found, expected, 0, 1e-3 * scale)
+    rows = [
+        read_rows(folder / run / "steps.jsonl") for run in ("fewer", "whole")
+    ]
+    assert [row["step"] for row in rows[0]] == [row["step"] for row in rows[1]]

@@ -1,0 +1,148 @@
+"""Two steps on N devices are two steps on one with the same batches.
+
+Through `fit`, in processes of their own, on batches whose examples differ in
+mean and spread, so that no wrong scaling can hide.
+"""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+BACKEND = keras.backend.backend()
+SCRIPT = pathlib.Path(__file__).with_name("replicas.py")
+ALL = ["resnet", "convnext", "clipped", "maps", "bfloat16", "float16"]
+FEW = ["resnet", "convnext"]
+# Name, strategy, processes, devices of each, cases.
+RUNS = {
+    "tensorflow": [
+        ["one", "none", 1, 1, ALL],
+        ["two", "mirrored", 1, 2, ALL],
+        ["four", "mirrored", 1, 4, ["resnet"]],
+        ["eight", "mirrored", 1, 8, ["convnext"]],
+        ["two processes", "multi_worker", 2, 1, FEW],
+    ],
+    "jax": [
+        ["one", "none", 1, 1, ALL],
+        ["two", "data_parallel", 1, 2, ALL],
+        ["four", "data_parallel", 1, 4, ["resnet"]],
+        ["eight", "data_parallel", 1, 8, ["convnext"]],
+        ["two processes", "data_parallel", 2, 2, FEW],
+    ],
+    "torch": [
+        ["one", "none", 1, 1, ALL],
+        ["two", "process_group", 2, 1, ALL],
+        ["four", "process_group", 4, 1, ["resnet"]],
+        ["eight", "process_group", 8, 1, ["convnext"]],
+    ],
+}[BACKEND]
+DISTRIBUTED = [(name, case) for name, *_, cases in RUNS[1:] for case in cases]
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    """What each run has found, by name."""
+    folder = tmp_path_factory.mktemp("replicas")
+    result = subprocess.run(
+        [sys.executable, str(SCRIPT), str(folder), json.dumps(RUNS)],
+        capture_output=True,
+        text=True,
+        timeout=1200,
+    )
+    assert result.returncode == 0, result.stderr
+    codes = json.loads(result.stdout.splitlines()[-1])
+    failed = {name: code for name, code in codes.items() if any(code)}
+    assert not failed, f"{failed}\n{result.stderr[-5000:]}"
+    runs = {}
+    for name, *_ in RUNS:
+        with np.load(folder / f"{name}.npz") as file:
+            runs[name] = dict(file)
+    return runs
+
+
+def part(run, case, kind):
+    prefix = f"{case}/{kind}/"
+    return {
+        name.removeprefix(prefix): array
+        for name, array in run.items()
+        if name.startswith(prefix)
+    }
+
+
+def deviation(actual, expected):
+    """The largest difference, as a part of the largest value."""
+    largest = np.abs(expected).max() or 1.0
+    return np.abs(actual - expected).max() / largest
+
+
+def is_nothing(gradients, name):
+    """Whether a true gradient is zero: that of a bias before batch norm.
+
+    What is found is rounding, of one device as of several.
+    """
+    kernel = gradients.get(name.removesuffix("bias") + "kernel")
+    return (
+        name.endswith("bias")
+        and kernel is not None
+        and np.abs(gradients[name]).max() < 1e-4 * np.abs(kernel).max()
+    )
+
+
+@pytest.mark.parametrize("run", RUNS, ids=[run[0] for run in RUNS])
+def test_all_devices_take_part(found, run):
+    name, _, processes, devices, _ = run
+    assert found[name]["replicas"] == processes * devices
+    assert found[name]["processes"] == processes
+
+
+@pytest.mark.skipif(BACKEND == "tensorflow", reason="not counted there")
+@pytest.mark.parametrize("form", ["gram", "covariance"])
+@pytest.mark.parametrize("name", ["two", "four", "eight"])
+def test_work_is_shared(found, name, form):
+    alone = found["one"][f"operations/{form}"]
+    shared = found[name][f"operations/{form}"]
+    # What is left to each are figures of a slot or a channel.
+    assert shared <= 1.1 * alone / found[name]["replicas"]
+
+
+@pytest.mark.parametrize("name, case", DISTRIBUTED)
+def test_logs(found, name, case):
+    logs, expected = (part(found[n], case, "log") for n in (name, "one"))
+    assert logs.keys() == expected.keys()
+    precision = {"bfloat16": 2e-2, "float16": 5e-3}.get(case)
+    for key, value in expected.items():
+        assert np.isfinite(logs[key])
+        # Mean correlations are sums of both signs, near zero.
+        absolute = 1e-6 if precision is None else precision
+        np.testing.assert_allclose(
+            logs[key], value, precision or 1e-5, absolute, err_msg=key
+        )
+
+
+@pytest.mark.parametrize(
+    "name, case", [pair for pair in DISTRIBUTED if "float" not in pair[1]]
+)
+def test_gradients_and_weights(found, name, case):
+    gradients, expected = (
+        part(found[n], case, "gradient") for n in (name, "one")
+    )
+    assert gradients.keys() == expected.keys()
+    for key, gradient in expected.items():
+        if not is_nothing(expected, key):
+            assert deviation(gradients[key], gradient) < 1e-5, key
+    weights, expected = (part(found[n], case, "weight") for n in (name, "one"))
+    for key, weight in expected.items():
+        assert deviation(weights[key], weight) < 1e-5, key
+
+
+@pytest.mark.parametrize("name, case", DISTRIBUTED)
+def test_statistics_of_batch_norm_and_random_states(found, name, case):
+    states, expected = (part(found[n], case, "state") for n in (name, "one"))
+    assert expected
+    for key, state in expected.items():
+        tolerance = 1e-2 if "float" in case else 1e-5
+        assert deviation(states[key], state) <= tolerance, key

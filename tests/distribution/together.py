@@ -1,0 +1,134 @@
+"""A small training by several processes, of which some die.
+
+    python together.py FOLDER PLANS
+
+`PLANS` is JSON: a list of trainings `[name, [plan, ...]]`. A plan is a list
+with an entry a process, for one life of all of them: `null` where it lasts to
+the end, or `[moment, count]` as in `lives.py`, whose data these are. Printed as
+JSON: of each life the exit codes and the seconds until the last process ended
+after the first.
+"""
+
+import json
+import os
+import pathlib
+import sys
+import time
+
+from lives import (
+    BATCH,
+    EPOCHS,
+    SAVE_FREQ,
+    Death,
+    StochasticDepth,
+    _callbacks,
+    keras,
+    np,
+    view_batches,
+    views,
+)
+from replicas import BACKEND, environment, fork, free_ports
+
+from keras_vicregl import VICRegL, distribution, optimizers
+from keras_vicregl.training import TrainingInterrupted, pretrain
+
+STEPS = 12  # more than pass between questions for signals
+KIND = {
+    "tensorflow": "multi_worker",
+    "jax": "data_parallel",
+    "torch": "process_group",
+}[BACKEND]
+
+
+def backbone():
+    """What has state, and is the same on any number of devices."""
+    inputs = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(8, 3, 2, padding="same")(inputs)
+    x = keras.layers.BatchNormalization(momentum=0.9)(x)
+    x = keras.layers.ReLU()(x)
+    branch = keras.layers.Conv2D(8, 3, padding="same")(x)
+    return keras.Model(inputs, x + StochasticDepth(0.3, seed=2)(branch))
+
+
+def batches(**kwargs):
+    rng = np.random.default_rng(0)
+    count = BATCH * STEPS + 2
+    images = {
+        "images": rng.integers(0, 256, (count, 8, 8, 3), dtype="uint8"),
+        "labels": rng.integers(0, 3, count).astype("int32"),
+    }
+    return view_batches(images, views, batch_size=BATCH, seed=3, **kwargs)
+
+
+def live(folder, plan, kind):
+    setup = distribution.auto(kind)
+    _callbacks.Curves.draw = lambda self: None  # takes a second
+    callbacks = []
+    if plan is not None:
+        death = Death(*plan)
+        callbacks.append(
+            keras.callbacks.LambdaCallback(
+                on_train_batch_begin=lambda batch, logs: (
+                    death.comes("step"),
+                    death.comes("wish"),
+                )
+            )
+        )
+    keras.utils.set_random_seed(0)
+    with setup.scope():
+        model = VICRegL(
+            backbone(), alpha=1.0, expander_units=(8, 6), num_classes=3
+        )
+        model.compile(optimizers.AdamW(0.02, weight_decay=0.05, use_ema=True))
+    try:
+        pretrain(
+            model,
+            setup.batches(batches, BATCH),
+            epochs=EPOCHS,
+            output=folder,
+            save_freq=SAVE_FREQ,
+            log_every=2,
+            callbacks=callbacks,
+            verbose=0,
+        )
+    except TrainingInterrupted as interruption:
+        os._exit(interruption.exit_code)
+    if setup.is_chief:
+        np.savez(
+            folder / "final.npz",
+            *(keras.ops.convert_to_numpy(v) for v in model.variables),
+        )
+
+
+def together(folder, plan):
+    """Exit codes of one life of all processes, and how long they waited."""
+    ports = free_ports(len(plan))
+
+    def one(process):
+        kind = KIND if len(plan) > 1 else "none"
+        environment(kind, process, len(plan), 1, ports)
+        live(folder, plan[process], kind)
+
+    children = [
+        fork(lambda process=process: one(process))
+        for process in range(len(plan))
+    ]
+    codes, ends = {}, []
+    while len(codes) < len(children):
+        child, status = os.wait()
+        codes[child] = os.waitstatus_to_exitcode(status)
+        ends.append(time.monotonic())
+    return [codes[child] for child in children], ends[-1] - ends[0]
+
+
+def main():
+    folder = pathlib.Path(sys.argv[1])
+    ended = {
+        name: [together(folder / name, plan) for plan in plans]
+        for name, plans in json.loads(sys.argv[2])
+    }
+    print(json.dumps(ended))
+
+
+if __name__ == "__main__":
+    main()
