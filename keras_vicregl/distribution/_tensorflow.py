@@ -1,5 +1,6 @@
 """TensorFlow: replicas are threads, or other processes, of a strategy."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -128,10 +129,27 @@ def gather_from_processes(value: int, model: Any) -> list[int]:
     values = strategy.experimental_distribute_values_from_function(
         lambda _: tf.constant([value], tf.int64)
     )
-    everything = strategy.gather(values, axis=0).numpy()
+    everything = _gathering(strategy)(values).numpy()
     # One of each process, whose replicas follow each other.
     here = strategy.num_replicas_in_sync // process_count(model)
     return [int(v) for v in everything[::here]]
+
+
+@functools.lru_cache(maxsize=1)
+def _gathering(strategy: Any) -> Any:
+    # `strategy.gather` traces anew each time.
+
+    def everyones(value: Any) -> Any:
+        context = tf.distribute.get_replica_context()
+        # A tensor with a device, which arguments do not have.
+        return context.all_gather(tf.identity(value), axis=0)
+
+    @tf.function(autograph=False)
+    def gather(values: Any) -> Any:
+        everything = strategy.run(everyones, args=(values,))
+        return strategy.experimental_local_results(everything)[0]
+
+    return gather
 
 
 def _strategy_of(model: Any) -> Any:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 
 from keras_vicregl.distribution.processes import (
     gather_from_processes,
@@ -200,6 +201,10 @@ def _fit(
 
 def _length(batches: Any) -> int:
     """Batches in an epoch."""
+    # Data sets of a strategy of TensorFlow have no `len`.
+    cardinality = getattr(batches, "cardinality", None)
+    if isinstance(cardinality, np.integer) and cardinality > 0:
+        return int(cardinality)
     try:
         return len(batches)
     except TypeError as error:

@@ -24,6 +24,7 @@ from lives import (
     _callbacks,
     keras,
     np,
+    tf,
     view_batches,
     views,
 )
@@ -50,6 +51,18 @@ def backbone():
     return keras.Model(inputs, x + StochasticDepth(0.3, seed=2)(branch))
 
 
+def views_of_examples(batch):
+    """Those of `lives.py`, but that noise is of examples, not of a batch."""
+    noise = tf.map_fn(
+        lambda seed: tf.random.stateless_normal((8, 8, 3), seed),
+        batch["seeds"],
+        fn_output_signature=tf.float32,
+    )
+    made = views(batch)
+    plain = tf.cast(batch["images"], tf.float32) / 255
+    return {**made, "views": (plain + 0.2 * noise, plain - 0.2 * noise)}
+
+
 def batches(**kwargs):
     rng = np.random.default_rng(0)
     count = BATCH * STEPS + 2
@@ -57,7 +70,9 @@ def batches(**kwargs):
         "images": rng.integers(0, 256, (count, 8, 8, 3), dtype="uint8"),
         "labels": rng.integers(0, 3, count).astype("int32"),
     }
-    return view_batches(images, views, batch_size=BATCH, seed=3, **kwargs)
+    return view_batches(
+        images, views_of_examples, batch_size=BATCH, seed=3, **kwargs
+    )
 
 
 def live(folder, plan, kind):
