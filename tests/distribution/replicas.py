@@ -205,6 +205,25 @@ def train(case, setup):
     return found
 
 
+def error_of_uneven_shares(setup):
+    """What training says to a batch of 15 for two devices."""
+    x, _ = examples(0, False)
+    if setup.processes == 2:
+        share = 8 - setup.process
+        x = keras.tree.map_structure(lambda array: array[:share], x)
+    else:
+        x = keras.tree.map_structure(lambda array: array[:15], x)
+    keras.config.set_dtype_policy("float32")
+    with setup.scope():
+        model = VICRegL(resnet(), alpha=1.0, expander_units=(8,))
+        model.compile("sgd", jit_compile=BACKEND == "jax")
+    try:
+        model.fit(x, batch_size=15, verbose=0)
+    except Exception as error:
+        return str(error)
+    return ""
+
+
 def floating_point_operations(setup):
     """Of loss and gradients of a device, as counted by the backend.
 
@@ -263,6 +282,8 @@ def work(path, kind, cases):
     found = {"replicas": setup.replicas, "processes": setup.processes}
     for case in cases:
         found.update(train(case, setup))
+    if setup.replicas == 2:
+        found["uneven"] = error_of_uneven_shares(setup)
     if BACKEND != "tensorflow" and (BACKEND, setup.processes) != ("jax", 2):
         for form, count in floating_point_operations(setup).items():
             found[f"operations/{form}"] = count

@@ -6,6 +6,7 @@ mean and spread, so that no wrong scaling can hide.
 
 import json
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -99,14 +100,23 @@ def test_all_devices_take_part(found, run):
     assert found[name]["processes"] == processes
 
 
+def test_uneven_shares_are_refused(found):
+    message = {
+        "tensorflow": "A batch must divide by the 2 devices",
+        "jax": "should be divisible by 2, but it is equal to 15",
+        "torch": "Every process must have the same share.* 8, 7 examples",
+    }[BACKEND]
+    assert re.search(message, str(found["two"]["uneven"]))
+
+
 @pytest.mark.skipif(BACKEND == "tensorflow", reason="not counted there")
 @pytest.mark.parametrize("form", ["gram", "covariance"])
 @pytest.mark.parametrize("name", ["two", "four", "eight"])
 def test_work_is_shared(found, name, form):
     alone = found["one"][f"operations/{form}"]
     shared = found[name][f"operations/{form}"]
-    # What is left to each are figures of a slot or a channel.
-    assert shared <= 1.1 * alone / found[name]["replicas"]
+    # What is left to each, under JAX, are figures of a slot or a channel.
+    assert shared <= 1.15 * alone / found[name]["replicas"]
 
 
 @pytest.mark.parametrize("name, case", DISTRIBUTED)
