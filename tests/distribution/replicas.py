@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import pathlib
+import re
 import socket
 import sys
 import traceback
@@ -227,6 +228,7 @@ def error_of_uneven_shares(setup):
 def floating_point_operations(setup):
     """Of loss and gradients of a device, as counted by the backend.
 
+    And how many numbers the devices gather, under JAX, whose compiler decides.
     Once where the batch is smaller than the channels, and once where it is
     larger, with a search for matches in both.
     """
@@ -263,7 +265,7 @@ def count_torch(arrays, setup):
         tensor.requires_grad_()
     with FlopCounterMode(display=False) as counter:
         loss_of(*tensors).backward()
-    return counter.get_total_flops()
+    return counter.get_total_flops(), 0
 
 
 def count_jax(arrays, setup):
@@ -273,7 +275,12 @@ def count_jax(arrays, setup):
     sharding = jax.NamedSharding(mesh, jax.P("batch"))
     tensors = [jax.device_put(array, sharding) for array in arrays]
     program = jax.jit(jax.value_and_grad(loss_of, argnums=(0, 1, 2, 3)))
-    return program.lower(*tensors).compile().cost_analysis()["flops"]
+    program = program.lower(*tensors).compile()
+    gathered = re.findall(
+        r"= f32\[([\d,]+)\]\S* all-gather\(", program.as_text()
+    )
+    sizes = [np.prod([int(n) for n in shape.split(",")]) for shape in gathered]
+    return program.cost_analysis()["flops"], sum(sizes)
 
 
 def work(path, kind, cases):
@@ -285,8 +292,8 @@ def work(path, kind, cases):
     if setup.replicas == 2:
         found["uneven"] = error_of_uneven_shares(setup)
     if BACKEND != "tensorflow" and (BACKEND, setup.processes) != ("jax", 2):
-        for form, count in floating_point_operations(setup).items():
-            found[f"operations/{form}"] = count
+        for form, counts in floating_point_operations(setup).items():
+            found[f"operations/{form}"], found[f"gathered/{form}"] = counts
     if setup.is_chief:
         np.savez(path, **found)
     distribution.gather_from_processes(0)

@@ -100,10 +100,20 @@ def test_all_devices_take_part(found, run):
     assert found[name]["processes"] == processes
 
 
+@pytest.mark.skipif(BACKEND != "jax", reason="what a compiler decides")
+def test_nothing_of_a_sample_is_sent_where_sums_are_enough(found):
+    """Neither distances, nor matches, nor covariances gather what is local.
+
+    Global embeddings are fewer than their channels here, and gathered: twice,
+    as the product has them on both sides.
+    """
+    assert found["two"]["gathered/covariance"] == 2 * (2 * 64 * 4 * 24)
+
+
 def test_uneven_shares_are_refused(found):
     message = {
         "tensorflow": "A batch must divide by the 2 devices",
-        "jax": "should be divisible by 2, but it is equal to 15",
+        "jax": "A batch must divide by the 2 devices",
         "torch": "Every process must have the same share.* 8, 7 examples",
     }[BACKEND]
     assert re.search(message, str(found["two"]["uneven"]))

@@ -33,6 +33,19 @@ class TrainStep:
         logs, metrics = self._logs(metrics, loss, x, y, y_pred, sample_weight)
         return logs, (trainable, non_trainable, optimizer_state, metrics)
 
+    def fit(self, *args: Any, **kwargs: Any) -> Any:
+        """That of Keras; says what is wrong with batches that do not divide."""
+        try:
+            return super().fit(*args, **kwargs)
+        except ValueError as error:
+            if "is partitioned" not in str(error):
+                raise
+            raise ValueError(
+                f"A batch must divide by the {jax.device_count()} devices, the "
+                "last one too: use `drop_remainder=True` and such a batch "
+                f"size. JAX says: {error}"
+            ) from error
+
     def test_step(self, state: tuple, data: Any) -> tuple[dict, tuple]:
         """The objective of a batch in inference mode."""
         trainable, non_trainable, metrics = state
