@@ -21,11 +21,14 @@ demo: $(VENV)/.demo-$(KERAS_BACKEND)
 	$(BIN)/python examples/scenes_demo.py $(ARGS)
 
 # One process a backend. Threads fight over few cores when PyTorch and
-# TensorFlow, which reads the data, each want all of them.
+# TensorFlow, which reads the data, each want all of them. A file stays with one
+# worker: some of what its tests look at takes minutes to make. ALL_TESTS=1 adds
+# what is left out for time.
 test: $(BACKENDS:%=test-%)
 
 $(BACKENDS:%=test-%): test-%: $(VENV)/.test
-	KERAS_BACKEND=$* OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) $(ARGS)
+	KERAS_BACKEND=$* OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) \
+		--dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(VENV)/.check
 	$(BIN)/ruff check .

@@ -172,10 +172,10 @@ def main():
     # Only now, for arguments that nothing can be made of are not settings.
     if setup.is_chief:
         keep_settings(output, settings, free=FREE)
-    print(
-        f"{recipe.name} on {source!r} with {arguments.backend} on {setup}, in "
-        f"{output}/"
-    )
+        print(
+            f"{recipe.name} on {source!r} with {arguments.backend} on {setup}, "
+            f"in {output}/"
+        )
     try:
         pretrain(
             model,

@@ -18,6 +18,31 @@ import hypothesis
 with contextlib.suppress(ImportError):
     import torch  # noqa: F401
 
+# Programs that tests start.
+collect_ignore = [
+    "distribution/replicas.py",
+    "distribution/together.py",
+    "training/lives.py",
+]
+# Reading images and drawing views is TensorFlow in tf.data, whatever Keras runs
+# on: its details are tested once, and what connects it with the backend
+# (test_pipeline, test_multi_view, test_fused, ...) on each.
+if (
+    os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow"
+    and "ALL_TESTS" not in os.environ
+):
+    collect_ignore += [
+        "data/test_decoding.py",
+        "data/test_failures.py",
+        "data/test_scenes.py",
+        "data/test_sources.py",
+        "data/test_tfds_source.py",
+        "views/test_crop.py",
+        "views/test_inputs.py",
+        "views/test_photometric.py",
+        "views/test_random.py",
+    ]
+
 # The same examples on every machine and in every run, without a time limit:
 # the first call at a shape compiles.
 hypothesis.settings.register_profile(

@@ -5,6 +5,7 @@ mean and spread, so that no wrong scaling can hide.
 """
 
 import json
+import os
 import pathlib
 import re
 import subprocess
@@ -16,31 +17,43 @@ import pytest
 
 BACKEND = keras.backend.backend()
 SCRIPT = pathlib.Path(__file__).with_name("replicas.py")
-ALL = ["resnet", "convnext", "clipped", "maps", "bfloat16", "float16"]
-FEW = ["resnet", "convnext"]
-# Name, strategy, processes, devices of each, cases.
-RUNS = {
-    "tensorflow": [
-        ["one", "none", 1, 1, ALL],
-        ["two", "mirrored", 1, 2, ALL],
-        ["four", "mirrored", 1, 4, ["resnet"]],
-        ["eight", "mirrored", 1, 8, ["convnext"]],
-        ["two processes", "multi_worker", 2, 1, FEW],
-    ],
-    "jax": [
-        ["one", "none", 1, 1, ALL],
-        ["two", "data_parallel", 1, 2, ALL],
-        ["four", "data_parallel", 1, 4, ["resnet"]],
-        ["eight", "data_parallel", 1, 8, ["convnext"]],
-        ["two processes", "data_parallel", 2, 2, FEW],
-    ],
-    "torch": [
-        ["one", "none", 1, 1, ALL],
-        ["two", "process_group", 2, 1, ALL],
-        ["four", "process_group", 4, 1, ["resnet"]],
-        ["eight", "process_group", 8, 1, ["convnext"]],
-    ],
-}[BACKEND]
+MANY = ["resnet", "convnext", "float16", "shallow"]
+ALL = [*MANY, "plain", "maps", "bfloat16"]
+# Name, processes, devices of each, cases.
+RUNS = [
+    ["one", 1, 1, MANY],
+    ["two", 1, 2, MANY[:3]],
+    ["eight", 1, 8, ["shallow"]],
+    ["two processes", 2, 2 if BACKEND == "jax" else 1, ["resnet"]],
+]
+if "ALL_TESTS" in os.environ:
+    RUNS = [
+        ["one", 1, 1, ALL],
+        *(
+            [name, 1, 2**i, ALL]
+            for i, name in enumerate(("two", "four", "eight"), 1)
+        ),
+        ["two processes", 2, 2 if BACKEND == "jax" else 1, ALL],
+    ]
+if BACKEND == "torch":
+    # A process is a device.
+    RUNS = [
+        [name, devices, 1, cases]
+        for name, processes, devices, cases in RUNS
+        if processes == 1
+    ]
+
+
+def strategy(processes, devices):
+    if processes * devices == 1:
+        return "none"
+    return {
+        "tensorflow": "mirrored" if processes == 1 else "multi_worker",
+        "jax": "data_parallel",
+        "torch": "process_group",
+    }[BACKEND]
+
+
 DISTRIBUTED = [(name, case) for name, *_, cases in RUNS[1:] for case in cases]
 
 
@@ -48,21 +61,25 @@ DISTRIBUTED = [(name, case) for name, *_, cases in RUNS[1:] for case in cases]
 def found(tmp_path_factory):
     """What each run has found, by name."""
     folder = tmp_path_factory.mktemp("replicas")
+    runs = [
+        [name, strategy(processes, devices), processes, devices, cases]
+        for name, processes, devices, cases in RUNS
+    ]
     result = subprocess.run(
-        [sys.executable, str(SCRIPT), str(folder), json.dumps(RUNS)],
+        [sys.executable, str(SCRIPT), str(folder), json.dumps(runs)],
         capture_output=True,
         text=True,
-        timeout=1200,
+        timeout=3600,
     )
     assert result.returncode == 0, result.stderr
     codes = json.loads(result.stdout.splitlines()[-1])
     failed = {name: code for name, code in codes.items() if any(code)}
     assert not failed, f"{failed}\n{result.stderr[-5000:]}"
-    runs = {}
+    arrays = {}
     for name, *_ in RUNS:
         with np.load(folder / f"{name}.npz") as file:
-            runs[name] = dict(file)
-    return runs
+            arrays[name] = dict(file)
+    return arrays
 
 
 def part(run, case, kind):
@@ -85,9 +102,10 @@ def is_nothing(gradients, name):
 
     What is found is rounding, of one device as of several.
     """
-    kernel = gradients.get(name.removesuffix("bias") + "kernel")
+    index, _, kind = name.partition("/")
+    kernel = gradients.get(f"{int(index) - 1:03d}/kernel")
     return (
-        name.endswith("bias")
+        kind == "bias"
         and kernel is not None
         and np.abs(gradients[name]).max() < 1e-4 * np.abs(kernel).max()
     )
@@ -95,7 +113,7 @@ def is_nothing(gradients, name):
 
 @pytest.mark.parametrize("run", RUNS, ids=[run[0] for run in RUNS])
 def test_all_devices_take_part(found, run):
-    name, _, processes, devices, _ = run
+    name, processes, devices, _ = run
     assert found[name]["replicas"] == processes * devices
     assert found[name]["processes"] == processes
 
@@ -121,7 +139,7 @@ def test_uneven_shares_are_refused(found):
 
 @pytest.mark.skipif(BACKEND == "tensorflow", reason="not counted there")
 @pytest.mark.parametrize("form", ["gram", "covariance"])
-@pytest.mark.parametrize("name", ["two", "four", "eight"])
+@pytest.mark.parametrize("name", ["two", "eight"])
 def test_work_is_shared(found, name, form):
     alone = found["one"][f"operations/{form}"]
     shared = found[name][f"operations/{form}"]
@@ -151,12 +169,19 @@ def test_gradients_and_weights(found, name, case):
         part(found[n], case, "gradient") for n in (name, "one")
     )
     assert gradients.keys() == expected.keys()
-    for key, gradient in expected.items():
-        if not is_nothing(expected, key):
-            assert deviation(gradients[key], gradient) < 1e-5, key
+    nothing = [key for key in expected if is_nothing(expected, key)]
+    # Two layers before the batch norms of two expanders.
+    assert len(nothing) == {"resnet": 2, "plain": 2, "shallow": 2}.get(case, 0)
+    for key in expected.keys() - nothing:
+        assert deviation(gradients[key], expected[key]) < 1e-5, key
     weights, expected = (part(found[n], case, "weight") for n in (name, "one"))
+    # AdamW divides a gradient by its size: where that is a hundredth of the
+    # largest, rounding is a hundred times as much of it. This shows where
+    # nothing else is in a weight, in those that start at zero.
+    adamw = case == "convnext"
     for key, weight in expected.items():
-        assert deviation(weights[key], weight) < 1e-5, key
+        limit = 1e-4 if adamw and weight.ndim == 1 else 1e-5
+        assert deviation(weights[key], weight) < limit, key
 
 
 @pytest.mark.parametrize("name, case", DISTRIBUTED)

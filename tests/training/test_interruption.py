@@ -8,6 +8,14 @@ import pytest
 from keras_vicregl.training import StopSignals, TrainingInterrupted
 
 
+@pytest.fixture(autouse=True)
+def python_handler():
+    """That of a terminal; jobs in the background ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def test_the_first_signal_is_noted_and_the_second_acts():
     with pytest.raises(KeyboardInterrupt), StopSignals() as stop:
         signal.raise_signal(signal.SIGINT)
