@@ -164,7 +164,6 @@ def main():
             view_batches,
             source,
             recipe.make_views(**arguments.views),
-            batch_size=batch_size,
             seed=arguments.seed,
         ),
         batch_size,
@@ -192,12 +191,12 @@ def main():
     except TrainingInterrupted as interruption:
         print(f"\n{interruption}", file=sys.stderr)
         sys.exit(interruption.exit_code)
-    if not setup.is_chief:
-        return
-    suffixes = {"keras": ".keras", "onnx": ".onnx", "saved_model": ""}
-    for kind in arguments.export:
-        export(model.backbone, output / f"backbone{suffixes[kind]}", kind)
-    print(f"Done: {', '.join(sorted(p.name for p in output.iterdir()))}")
+    if setup.is_chief:
+        suffixes = {"keras": ".keras", "onnx": ".onnx", "saved_model": ""}
+        for kind in arguments.export:
+            export(model.backbone, output / f"backbone{suffixes[kind]}", kind)
+        print(f"Done: {', '.join(sorted(p.name for p in output.iterdir()))}")
+    distribution.end_together(model)
 
 
 if __name__ == "__main__":

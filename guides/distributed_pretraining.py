@@ -61,7 +61,6 @@ make_batches = setup.batches(
         view_batches,
         images,
         recipe.make_views(),
-        batch_size=batch_size,
         seed=0,
     ),
     batch_size,

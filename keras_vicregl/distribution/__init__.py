@@ -22,6 +22,7 @@ from keras_vicregl.distribution.collectives import (
     replica_sum,
 )
 from keras_vicregl.distribution.processes import (
+    end_together,
     gather_from_processes,
     process_count,
     process_index,
@@ -32,6 +33,7 @@ __all__ = [
     "STRATEGIES",
     "Setup",
     "auto",
+    "end_together",
     "gather_from_processes",
     "process_count",
     "process_index",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 
@@ -39,5 +40,29 @@ def slurm_hosts() -> list[str]:
 
 
 def slurm_port() -> int:
-    """A port that all tasks of a job derive alike, and other jobs do not."""
-    return 12000 + int(os.environ.get("SLURM_JOB_ID", 0)) % 20000
+    """A port that all tasks of a step derive alike, and other steps do not."""
+    job, step = (
+        int(os.environ.get(name, 0))
+        for name in ("SLURM_JOB_ID", "SLURM_STEPID")
+    )
+    return 12000 + (job + 97 * step) % 20000
+
+
+def workers() -> int:
+    """How many `TF_CONFIG` speaks of."""
+    text = os.environ.get("TF_CONFIG") or "{}"
+    try:
+        cluster = json.loads(text).get("cluster", {})
+    except ValueError as error:
+        raise ValueError(f"TF_CONFIG is no JSON: {text!r}") from error
+    return sum(len(cluster.get(job, ())) for job in ("chief", "worker"))
+
+
+def several_processes() -> str:
+    """What says that this process is one of several; empty if nothing does."""
+    if workers() > 1:
+        return f"TF_CONFIG speaks of {workers()} workers"
+    for name in ("WORLD_SIZE", "JAX_NUM_PROCESSES"):
+        if int(os.environ.get(name) or 1) > 1:
+            return f"{name} is {os.environ[name]}"
+    return f"SLURM runs {slurm_tasks()} tasks" if slurm_tasks() > 1 else ""

@@ -25,7 +25,7 @@ _VARIABLES = {
 }
 # A process that is not heard of for so long is taken for dead, and the others
 # end.
-_HEARTBEAT_TIMEOUT = 30
+_TIMEOUT = 30
 
 
 def set_up(strategy: str) -> Setup:
@@ -61,7 +61,11 @@ def _connect() -> None:
     ):
         return
     jax.distributed.initialize(
-        **settings, heartbeat_timeout_seconds=_HEARTBEAT_TIMEOUT
+        **settings,
+        heartbeat_timeout_seconds=_TIMEOUT,
+        # One that ends with an error waits at its end for the others, which
+        # wait for it.
+        shutdown_timeout_seconds=_TIMEOUT,
     )
     from keras.src.backend.jax.distribution_lib import initialize_rng
 

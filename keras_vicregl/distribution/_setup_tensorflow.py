@@ -14,21 +14,22 @@ from keras_vicregl.distribution._environment import (
     slurm_hosts,
     slurm_port,
     slurm_tasks,
+    workers,
 )
 from keras_vicregl.distribution.setup import Setup
 
 
 def set_up(strategy: str) -> Setup:
     _slurm_as_tf_config()
-    workers = _workers()
+    count = workers()
     if strategy == "auto":
-        strategy = _best(workers)
+        strategy = _best(count)
     if strategy == "none":
         return Setup()
-    if strategy == "multi_worker" and workers < 2:
+    if strategy == "multi_worker" and count < 2:
         raise ValueError(
             "`strategy='multi_worker'` needs several workers; the environment "
-            f"variable TF_CONFIG speaks of {workers}: "
+            f"variable TF_CONFIG speaks of {count}: "
             f"{os.environ.get('TF_CONFIG')!r}."
         )
     made = _make(strategy)
@@ -36,17 +37,17 @@ def set_up(strategy: str) -> Setup:
     return Setup(
         strategy,
         made.num_replicas_in_sync,
-        workers if several else 1,
+        count if several else 1,
         made.extended._id_in_cluster if several else 0,
         made.scope,
         functools.partial(_distribute, made),
     )
 
 
-def _best(workers: int) -> str:
+def _best(count: int) -> str:
     if os.environ.get("TPU_NAME"):
         return "tpu"
-    if workers > 1:
+    if count > 1:
         return "multi_worker"
     gpus = tf.config.list_physical_devices("GPU")
     return "mirrored" if len(gpus) > 1 else "none"
@@ -64,23 +65,24 @@ def _make(strategy: str) -> Any:
 
 
 def _distribute(strategy: Any, make_batches: Callable[[], Any], share: int):  # noqa: ANN202
-    """Batches of this process, cut into shares of devices.
+    """Batches of each process or host, cut into shares of devices.
 
     Of sizes that are known when the step is compiled.
     """
-    batches = make_batches()
+
+    def batches_of(context: Any) -> Any:
+        # Workers, or the hosts of a TPU's slice.
+        shard = (context.input_pipeline_id, context.num_input_pipelines)
+        return make_batches(**({} if shard == (0, 1) else {"shard": shard}))
+
     shares = strategy.distribute_datasets_from_function(
-        lambda _: batches.rebatch(share, drop_remainder=True)
+        lambda context: batches_of(context).rebatch(share, drop_remainder=True)
     )
+    batches = make_batches()
     # That of the shares, of which each device takes one a step. Keras looks
     # here for the number of steps.
     shares._cardinality = batches.cardinality().numpy()
     return shares
-
-
-def _workers() -> int:
-    cluster = json.loads(os.environ.get("TF_CONFIG") or "{}").get("cluster", {})
-    return sum(len(cluster.get(job, ())) for job in ("chief", "worker"))
 
 
 def _slurm_as_tf_config() -> None:
@@ -94,14 +96,25 @@ def _slurm_as_tf_config() -> None:
             f"{slurm_tasks()} tasks of SLURM do not divide among "
             f"{len(hosts)} hosts: start as many on each (--ntasks-per-node)."
         )
-    workers = [
+    placed = os.environ.get("SLURM_DISTRIBUTION", "block")
+    if not placed.startswith("block"):
+        raise ValueError(
+            f"SLURM_DISTRIBUTION is {placed!r}: which host a task is on is "
+            "known for blocks only. Start with --distribution=block."
+        )
+    gpus = tf.config.list_physical_devices("GPU")
+    if here > 1 and len(gpus) > 1:
+        # Tasks of a host see all its GPUs, and each takes its own.
+        local = int(os.environ["SLURM_LOCALID"])
+        tf.config.set_visible_devices(gpus[local::here], "GPU")
+    addresses = [
         f"{host}:{slurm_port() + task}"
         for host in hosts
         for task in range(here)
     ]
     os.environ["TF_CONFIG"] = json.dumps(
         {
-            "cluster": {"worker": workers},
+            "cluster": {"worker": addresses},
             "task": {
                 "type": "worker",
                 "index": int(os.environ["SLURM_PROCID"]),

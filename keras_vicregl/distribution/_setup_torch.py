@@ -30,12 +30,24 @@ def set_up(strategy: str) -> Setup:
         if int(os.environ.get("WORLD_SIZE", 1)) < 2:
             return _alone(strategy, gpus)
         if gpus:
-            local = int(os.environ.get("LOCAL_RANK", 0))
-            # Where launchers show each process its own GPU only.
-            torch.cuda.set_device(local % gpus)
+            torch.cuda.set_device(_own_gpu(gpus))
         dist.init_process_group("nccl" if gpus else "gloo")
     processes = dist.get_world_size()
     return Setup("process_group", processes, processes, dist.get_rank())
+
+
+def _own_gpu(gpus: int) -> int:
+    if gpus == 1:
+        # Launchers may show each process its own only.
+        return 0
+    local = int(os.environ.get("LOCAL_RANK", -1))
+    if not 0 <= local < gpus:
+        raise ValueError(
+            f"The environment variable LOCAL_RANK is {local}: which of {gpus} "
+            "GPUs is this process to take? Start a process a GPU, with "
+            "torchrun or srun."
+        )
+    return local
 
 
 def _alone(strategy: str, gpus: int) -> Setup:

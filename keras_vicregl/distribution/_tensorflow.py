@@ -8,6 +8,10 @@ import tensorflow as tf
 
 from keras_vicregl.distribution._rows import take_rows
 
+# A collective is over for a process before the others have taken what it sent,
+# and with the process that ends goes what it sent.
+SECONDS_TO_HAND_OVER = 3
+
 
 def replica_count() -> int:
     context = tf.distribute.get_replica_context()

@@ -5,10 +5,12 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from keras import ops
 from torch.nn.parallel import DistributedDataParallel
 
 from keras_vicregl.distribution._rows import take_rows
 
+SECONDS_TO_HAND_OVER = 0
 _host_groups: list[Any] = []
 
 
@@ -38,7 +40,8 @@ def take_slots(maps: Any, slots: Any) -> Any:
 
 
 def for_metrics(x: Any) -> Any:
-    return replica_gather(torch.as_tensor(x), axis=0)
+    # To the device, where labels may not be.
+    return replica_gather(ops.convert_to_tensor(x), axis=0)
 
 
 def metric_weight(size: int) -> int:
@@ -85,7 +88,7 @@ def data_parallel(model: Any) -> Any:
     return wrapped
 
 
-def sums_of_means(gradients: Sequence[Any]) -> None:
+def means_to_sums(gradients: Sequence[Any]) -> None:
     """Turns means over replicas into sums, in place."""
     if replica_count() > 1:
         there = [gradient for gradient in gradients if gradient is not None]

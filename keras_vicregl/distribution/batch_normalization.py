@@ -9,7 +9,9 @@ from keras import ops
 from keras_vicregl.distribution.collectives import replica_count, replica_mean
 
 
-def synchronize_batch_normalization(model: keras.layers.Layer) -> None:
+def synchronize_batch_normalization(
+    model: keras.layers.Layer, synchronized: bool = True
+) -> None:
     """Makes batch normalisation take its statistics over all replicas.
 
     Of all `keras.layers.BatchNormalization` in a model, on any backend, and of
@@ -17,8 +19,11 @@ def synchronize_batch_normalization(model: keras.layers.Layer) -> None:
     that of plain ones, which any backend can load. Under JAX statistics are of
     the whole batch as they are. Every replica must have an equal share of it.
 
+    Layers stay as they are told, in whatever model they are used.
+
     Args:
         model: a model or a layer.
+        synchronized: False goes back to the statistics of each replica.
 
     Example:
 
@@ -30,9 +35,9 @@ def synchronize_batch_normalization(model: keras.layers.Layer) -> None:
     for layer in model._flatten_layers():
         if isinstance(layer, keras.layers.BatchNormalization):
             # Not an attribute that Keras would look into.
-            object.__setattr__(
-                layer, "_moments", types.MethodType(_moments, layer)
-            )
+            vars(layer).pop("_moments", None)
+            if synchronized:
+                vars(layer)["_moments"] = types.MethodType(_moments, layer)
 
 
 def _moments(layer: Any, inputs: Any, mask: Any) -> tuple[Any, Any]:

@@ -3,6 +3,7 @@
 Not for what is inside a step: see `collectives`.
 """
 
+import time
 from typing import Any
 
 from keras_vicregl.distribution.collectives import _backend
@@ -56,3 +57,18 @@ def gather_from_processes(value: int, model: Any = None) -> list[int]:
     if process_count(model) == 1:
         return [int(value)]
     return _backend.gather_from_processes(int(value), model)
+
+
+def end_together(model: Any = None) -> None:
+    """Waits until all processes are here, and may end.
+
+    Args:
+        model: as for `process_index`.
+
+    Example:
+
+    >>> end_together()
+    """
+    if process_count(model) > 1:
+        _backend.gather_from_processes(0, model)
+        time.sleep(_backend.SECONDS_TO_HAND_OVER)

@@ -10,6 +10,8 @@ from typing import Any
 
 import keras
 
+from keras_vicregl.distribution._environment import several_processes
+
 STRATEGIES = {
     "tensorflow": ("none", "mirrored", "multi_worker", "tpu"),
     "jax": ("none", "data_parallel"),
@@ -51,7 +53,7 @@ class Setup:
 
         Args:
             make_batches: `view_batches` or one like it, with all arguments but
-                `shard` and `start` bound.
+                `batch_size`, `shard` and `start` bound.
             batch_size: examples in a batch, over all devices.
 
         Returns:
@@ -67,21 +69,21 @@ class Setup:
                 f"{self.replicas} devices: give each the same share, such as "
                 f"batch_size={-(-batch_size // self.replicas) * self.replicas}."
             )
-        if batch_size // self.replicas * self.replicas < 2:
+        if batch_size < 2:
             raise ValueError(
                 "The variance over a batch needs at least 2 examples; received "
                 f"batch_size={batch_size}."
             )
-        if self.processes > 1:
-            make_batches = functools.partial(
-                make_batches, shard=(self.process, self.processes)
+        make_batches = functools.partial(make_batches, batch_size=batch_size)
+        if self._distribute is not None:
+            share = batch_size // self.replicas
+            return lambda start=(0, 0): self._distribute(
+                functools.partial(make_batches, start=start), share
             )
-        if self._distribute is None:
-            return make_batches
-        share = batch_size // self.replicas
-        return lambda start=(0, 0): self._distribute(
-            functools.partial(make_batches, start=start), share
-        )
+        if self.processes > 1:
+            shard = (self.process, self.processes)
+            return functools.partial(make_batches, shard=shard)
+        return make_batches
 
     def __str__(self) -> str:
         """In words."""
@@ -130,8 +132,7 @@ def auto(strategy: str = "auto") -> Setup:
         model = VICRegL.from_recipe("resnet50")
         model.compile(optimizer)
     make_batches = setup.batches(
-        functools.partial(view_batches, data, views, batch_size=512, seed=0),
-        batch_size=512,
+        functools.partial(view_batches, data, views, seed=0), batch_size=512
     )
     pretrain(model, make_batches, epochs=100, output="run")
     ```
@@ -142,6 +143,13 @@ def auto(strategy: str = "auto") -> Setup:
             f"`strategy` of the backend {backend!r} must be 'auto' or one of "
             f"{', '.join(map(repr, STRATEGIES[backend]))}; received "
             f"{strategy!r}."
+        )
+    several = several_processes()
+    if strategy in ("none", "mirrored") and several:
+        raise ValueError(
+            f"`strategy={strategy!r}` is for one process, but {several}: each "
+            "would train alone, and write the same files. Use 'auto', or start "
+            "one process."
         )
     if strategy == "none":
         return Setup()

@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 
+from keras_vicregl.distribution.processes import process_count
 from keras_vicregl.models._plumbing import feature_channels
 
 
@@ -19,7 +20,8 @@ class StopOnNonFinite(keras.callbacks.Callback):
     It costs no time: under JAX and PyTorch, Keras reads the numbers of a step
     in another thread, while the next steps run, as long as all callbacks let
     it. The error may then come a few steps late, but names the step. (Under
-    TensorFlow Keras itself waits for the numbers of each step.)
+    TensorFlow, and of several processes, Keras waits for the numbers of each
+    step.)
 
     Args:
         first_batch: where in its first epoch training begins, for the message.
@@ -47,6 +49,12 @@ class StopOnNonFinite(keras.callbacks.Callback):
         self._first_batch = first_batch
         self._epoch = None
         self._found: tuple[int, int, list[str]] | None = None
+
+    def set_model(self, model: Any) -> None:
+        """Has each step looked at, where several processes must stop alike."""
+        super().set_model(model)
+        if process_count(model) > 1:
+            self.async_safe = False
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Remembers where training is, for the message."""

@@ -222,8 +222,7 @@ class VICRegL(TrainStep, keras.Model):
             )
             self.classifier.build((None, channels))
         self.synchronized = synchronized
-        if synchronized:
-            synchronize_batch_normalization(self)
+        synchronize_batch_normalization(self, synchronized)
         self._build_trackers()
         self.built = True
 

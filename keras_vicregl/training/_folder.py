@@ -79,9 +79,19 @@ class CheckpointFolder:
         if self.description is not None:
             self._check(self.description)
 
-    def again(self) -> CheckpointFolder:
-        """The folder as it is now, where another process writes into it."""
-        return CheckpointFolder(self.folder, self.keep, self.steps_per_epoch)
+    def wrote(self, position: Position, description: dict[str, Any]) -> None:
+        """Notes what another process has written.
+
+        Not by looking: folders on a network may show it later.
+        """
+        self.description = {
+            "epoch": position.epoch,
+            "step": position.step,
+            **description,
+        }
+        path = self.path_of(position)
+        kept = [old for old in self._kept if old != path]
+        self._kept = [*kept, path][-self.keep :]
 
     def _check(self, found: dict[str, Any]) -> None:
         if found["format"] != _FORMAT:

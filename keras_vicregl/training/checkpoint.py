@@ -13,6 +13,7 @@ from typing import Any
 import keras
 
 from keras_vicregl.distribution.processes import (
+    end_together,
     gather_from_processes,
     process_count,
     process_index,
@@ -210,8 +211,13 @@ class TrainingCheckpoint(keras.callbacks.Callback):
         if process_index(self.model) == 0:
             # One more than are kept exists while it is written.
             size = size_in_bytes(self.model)
-            check_writable(self._folder.folder, self._folder.missing * size)
+            try:
+                check_writable(self._folder.folder, self._folder.missing * size)
+            except OSError:
+                self._agree(1)
+                raise
             remove_partial(self._folder.folder)
+        self._agree(0)
         self._resumes = self.path is not None
         if self._resumes:
             self.restore(self.model)
@@ -276,6 +282,7 @@ class TrainingCheckpoint(keras.callbacks.Callback):
         return max(gather_from_processes(number, self.model))
 
     def _leave(self, number: int) -> None:
+        end_together(self.model)
         raise TrainingInterrupted(
             f"Stopped by {signal.Signals(number).name} after "
             f"{self.position.epoch} epochs and {self.position.step} batches, "
@@ -313,27 +320,31 @@ class TrainingCheckpoint(keras.callbacks.Callback):
         }
         # Reading them may take all processes, as metrics are sums over them.
         arrays = arrays_of(self.model, dtypes)
+        description = {"state": state, "dtypes": dtypes}
         if process_index(self.model):
             collections.deque(arrays, maxlen=0)
-            self._wait()
-            self._folder = self._folder.again()
+            self._agree(0)
+            self._folder.wrote(position, description)
             return
         try:
-            self._folder.write(
-                position, arrays, {"state": state, "dtypes": dtypes}
-            )
+            self._folder.write(position, arrays, description)
         except OSError as error:
+            self._agree(1)
             raise explained(
                 error,
                 f"{self._folder.path_of(position)}, of "
                 f"{readable(size_in_bytes(self.model))}, could not be written. "
                 f"Make room: training can continue from {self.path}",
             ) from error
-        self._wait()
+        self._agree(0)
 
-    def _wait(self) -> None:
-        """Until all processes are here."""
-        gather_from_processes(0, self.model)
+    def _agree(self, failed: int) -> None:
+        """Waits for all processes; raises where the first could not write."""
+        if any(gather_from_processes(failed, self.model)) and not failed:
+            raise OSError(
+                f"The first process cannot write to {self._folder.folder}; it "
+                "says why."
+            )
 
 
 def _build_optimizer(model: keras.Model) -> None:

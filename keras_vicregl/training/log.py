@@ -200,7 +200,7 @@ class TrainingLog(keras.callbacks.Callback):
             "learning_rate": float(rate),
         }
         self._append(name, row)
-        for sink in self._sinks:
+        for sink in self._sinks if self._writes else ():
             sink(name, row)
 
     def _append(self, name: str, row: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from keras_vicregl.distribution.processes import (
-    gather_from_processes,
+    end_together,
     process_index,
 )
 from keras_vicregl.models.guards import StopOnNonFinite, WarnOnCollapse
@@ -163,7 +163,7 @@ def pretrain(
         raise
     log.event("finished")
     # What the first process has written is there.
-    gather_from_processes(0, model)
+    end_together(model)
     return read_history(output)
 
 

@@ -159,10 +159,10 @@ class Batches(keras.utils.PyDataset):
         return self.batch
 
 
-def batches(step, small, start=(0, 0), shard=(0, 1)):
+def batches(step, small, batch_size, start=(0, 0), shard=(0, 1)):
     """What `view_batches` would do with the batch of a step."""
     process, processes = shard
-    share = BATCH // processes
+    share = batch_size // processes
     batch = keras.tree.map_structure(
         lambda array: array[process * share : (process + 1) * share],
         examples(step, small),
@@ -306,7 +306,7 @@ def work(path, kind, cases):
             found[f"operations/{form}"], found[f"gathered/{form}"] = counts
     if setup.is_chief:
         np.savez(path, **found)
-    distribution.gather_from_processes(0)
+    distribution.end_together()
 
 
 def environment(kind, process, processes, devices, ports):

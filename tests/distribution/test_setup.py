@@ -1,6 +1,5 @@
 """What `auto` makes of an environment, and what is refused."""
 
-import functools
 import json
 
 import keras
@@ -33,7 +32,10 @@ def test_one_device_is_left_alone():
     assert setup == distribution.Setup()
     assert setup.is_chief
     assert str(setup) == "one device"
-    assert setup.batches(functools.partial, 7) is functools.partial
+    assert setup.batches(dict, 7)(start=(0, 1)) == {
+        "batch_size": 7,
+        "start": (0, 1),
+    }
 
 
 def test_a_strategy_that_is_not_the_backends():
@@ -61,9 +63,29 @@ def test_batches_that_do_not_divide():
 def test_each_process_takes_its_share():
     setup = distribution.Setup("some", replicas=4, processes=2, process=1)
     make_batches = setup.batches(lambda **kwargs: kwargs, 8)
-    assert make_batches(start=(3, 2)) == {"start": (3, 2), "shard": (1, 2)}
+    assert make_batches(start=(3, 2)) == {
+        "start": (3, 2),
+        "shard": (1, 2),
+        "batch_size": 8,
+    }
     assert not setup.is_chief
     assert str(setup) == "4 devices in 2 processes (some)"
+
+
+@pytest.mark.parametrize(
+    "name, value, message",
+    [
+        ("WORLD_SIZE", "2", "WORLD_SIZE is 2"),
+        ("JAX_NUM_PROCESSES", "3", "JAX_NUM_PROCESSES is 3"),
+        ("TF_CONFIG", '{"cluster": {"worker": ["a:1", "b:1"]}}', "2 workers"),
+    ],
+)
+def test_several_processes_must_not_train_alone(
+    monkeypatch, name, value, message
+):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match=f"strategy='none'.*{message}"):
+        distribution.auto("none")
 
 
 @pytest.mark.parametrize(
@@ -190,3 +212,5 @@ def test_moments_of_one_replica_are_those_of_keras():
     )
     np.testing.assert_array_equal(ours, theirs)
     assert layers[0].get_config()["synchronized"] is False
+    distribution.synchronize_batch_normalization(models[0], False)
+    assert vars(layers[0]).keys() == vars(layers[1]).keys()

@@ -63,7 +63,7 @@ def views_of_examples(batch):
     return {**made, "views": (plain + 0.2 * noise, plain - 0.2 * noise)}
 
 
-def batches(**kwargs):
+def batches(batch_size, **kwargs):
     rng = np.random.default_rng(0)
     count = BATCH * STEPS + 2
     images = {
@@ -71,7 +71,7 @@ def batches(**kwargs):
         "labels": rng.integers(0, 3, count).astype("int32"),
     }
     return view_batches(
-        images, views_of_examples, batch_size=BATCH, seed=3, **kwargs
+        images, views_of_examples, batch_size=batch_size, seed=3, **kwargs
     )
 
 

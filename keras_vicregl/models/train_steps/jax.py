@@ -1,9 +1,25 @@
 """The step under JAX."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 import keras
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        if "is partitioned" not in str(error):
+            raise
+        raise ValueError(
+            f"A batch must divide by the {jax.device_count()} devices, the "
+            "last one too: use such a `batch_size` and `drop_remainder=True`. "
+            f"JAX says: {error}"
+        ) from error
 
 
 class TrainStep:
@@ -35,16 +51,13 @@ class TrainStep:
 
     def fit(self, *args: Any, **kwargs: Any) -> Any:
         """That of Keras; says what is wrong with batches that do not divide."""
-        try:
+        with _explained():
             return super().fit(*args, **kwargs)
-        except ValueError as error:
-            if "is partitioned" not in str(error):
-                raise
-            raise ValueError(
-                f"A batch must divide by the {jax.device_count()} devices, the "
-                "last one too: use `drop_remainder=True` and such a batch "
-                f"size. JAX says: {error}"
-            ) from error
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+        """That of Keras; says what is wrong with batches that do not divide."""
+        with _explained():
+            return super().evaluate(*args, **kwargs)
 
     def test_step(self, state: tuple, data: Any) -> tuple[dict, tuple]:
         """The objective of a batch in inference mode."""

@@ -8,7 +8,7 @@ import torch
 from keras_vicregl.distribution._torch import (
     check_batch,
     data_parallel,
-    sums_of_means,
+    means_to_sums,
 )
 from keras_vicregl.distribution.collectives import (
     metric_weight,
@@ -32,7 +32,7 @@ class TrainStep:
         variables = self.trainable_weights
         gradients = [variable.value.grad for variable in variables]
         with torch.no_grad():
-            sums_of_means(gradients)
+            means_to_sums(gradients)
             self.optimizer.apply(gradients, variables)
         return self.compute_metrics(x, y, y_pred, sample_weight)
 
