@@ -36,7 +36,7 @@ def losses_of(policy, arguments):
     batches = view_batches(source, recipe.make_views(), batch_size=size, seed=0)
     losses = [
         float(model.train_on_batch(inputs, *labels[:0])[0])
-        for inputs, *labels in batches.take(steps)
+        for inputs, *labels in batches.take(steps).as_numpy_iterator()
     ]
     optimizer = model.optimizer
     done = getattr(optimizer, "inner_optimizer", optimizer).iterations
