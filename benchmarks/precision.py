@@ -1,6 +1,6 @@
 """Losses in half precision beside those in float32.
 
-    python benchmarks/precision.py                     # 10 minutes, 2 cores
+    python benchmarks/precision.py                  # 5 to 10 minutes, 2 cores
     KERAS_BACKEND=jax python benchmarks/precision.py --steps 3000  # GPU
 
 The recipe "scenes" on digit scenes, from the same weights on the same batches,
