@@ -69,19 +69,19 @@ def _distribute(strategy: Any, make_batches: Callable[[], Any], share: int):  # 
 
     Of sizes that are known when the step is compiled.
     """
+    lengths = []
 
-    def batches_of(context: Any) -> Any:
+    def shares_of(context: Any) -> Any:
         # Workers, or the hosts of a TPU's slice.
         shard = (context.input_pipeline_id, context.num_input_pipelines)
-        return make_batches(**({} if shard == (0, 1) else {"shard": shard}))
+        batches = make_batches(**({} if shard == (0, 1) else {"shard": shard}))
+        lengths.append(batches.cardinality().numpy())
+        return batches.rebatch(share, drop_remainder=True)
 
-    shares = strategy.distribute_datasets_from_function(
-        lambda context: batches_of(context).rebatch(share, drop_remainder=True)
-    )
-    batches = make_batches()
+    shares = strategy.distribute_datasets_from_function(shares_of)
     # That of the shares, of which each device takes one a step. Keras looks
     # here for the number of steps.
-    shares._cardinality = batches.cardinality().numpy()
+    shares._cardinality = lengths[0]
     return shares
 
 

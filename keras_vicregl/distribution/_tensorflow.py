@@ -59,8 +59,7 @@ def apply_gradients(
     """
     if replica_count() > 1:
         there = [g for g in gradients if g is not None]
-        context = tf.distribute.get_replica_context()
-        summed = iter(context.all_reduce(tf.distribute.ReduceOp.SUM, there))
+        summed = iter(replica_sum(there))
         gradients = [None if g is None else next(summed) for g in gradients]
         inner = getattr(optimizer, "inner_optimizer", optimizer)
         # Sums no more: the pairs of gradients and variables as they are.

@@ -123,12 +123,10 @@ def variance_covariance(
         ValueError: if the batch is known to hold fewer than two samples.
     """
     x = float32(x)
-    size = ops.cast(batch_size(x), "float32")
-    batch, channels = x.shape[-2:]
-    if batch is not None:
-        batch *= replica_count()
+    size, channels = batch_size(x), x.shape[-1]
     # A batch size unknown while tracing is taken to be the smaller of the two.
-    by_samples = batch is None or batch < channels
+    by_samples = not isinstance(size, int) or size < channels
+    size = ops.cast(size, "float32")
     if mask is None:
         valid = 1.0
         freedom = size - 1.0

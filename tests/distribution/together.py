@@ -19,9 +19,9 @@ from lives import (
     BATCH,
     EPOCHS,
     SAVE_FREQ,
-    Death,
     StochasticDepth,
-    _callbacks,
+    deaths,
+    images,
     keras,
     np,
     tf,
@@ -64,31 +64,18 @@ def views_of_examples(batch):
 
 
 def batches(batch_size, **kwargs):
-    rng = np.random.default_rng(0)
-    count = BATCH * STEPS + 2
-    images = {
-        "images": rng.integers(0, 256, (count, 8, 8, 3), dtype="uint8"),
-        "labels": rng.integers(0, 3, count).astype("int32"),
-    }
     return view_batches(
-        images, views_of_examples, batch_size=batch_size, seed=3, **kwargs
+        images(STEPS),
+        views_of_examples,
+        batch_size=batch_size,
+        seed=3,
+        **kwargs,
     )
 
 
 def live(folder, plan, kind):
     setup = distribution.auto(kind)
-    _callbacks.Curves.draw = lambda self: None  # takes a second
-    callbacks = []
-    if plan is not None:
-        death = Death(*plan)
-        callbacks.append(
-            keras.callbacks.LambdaCallback(
-                on_train_batch_begin=lambda batch, logs: (
-                    death.comes("step"),
-                    death.comes("wish"),
-                )
-            )
-        )
+    callbacks = deaths(plan)
     keras.utils.set_random_seed(0)
     with setup.scope():
         model = VICRegL(

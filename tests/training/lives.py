@@ -96,14 +96,20 @@ def views(batch):
     }
 
 
-def batches(start):
+def images(steps):
+    """Of so many batches, and two more."""
     rng = np.random.default_rng(0)
-    count = BATCH * STEPS + 2
-    images = {
+    count = BATCH * steps + 2
+    return {
         "images": rng.integers(0, 256, (count, 8, 8, 3), dtype="uint8"),
         "labels": rng.integers(0, 3, count).astype("int32"),
     }
-    return view_batches(images, views, batch_size=BATCH, seed=3, start=start)
+
+
+def batches(start):
+    return view_batches(
+        images(STEPS), views, batch_size=BATCH, seed=3, start=start
+    )
 
 
 class Death:
@@ -148,20 +154,25 @@ class Death:
             self.comes("row")
 
 
-def live(folder, plan):
-    """One life; returns its exit code, if it gets that far."""
+def deaths(plan):
+    """Callbacks of a life with a plan; pictures are left out of it."""
     _callbacks.Curves.draw = lambda self: None  # takes a second
-    callbacks = []
-    if plan is not None:
-        death = Death(*plan)
-        callbacks.append(
-            keras.callbacks.LambdaCallback(
-                on_train_batch_begin=lambda batch, logs: (
-                    death.comes("step"),
-                    death.comes("wish"),
-                )
+    if plan is None:
+        return []
+    death = Death(*plan)
+    return [
+        keras.callbacks.LambdaCallback(
+            on_train_batch_begin=lambda batch, logs: (
+                death.comes("step"),
+                death.comes("wish"),
             )
         )
+    ]
+
+
+def live(folder, plan):
+    """One life; returns its exit code, if it gets that far."""
+    callbacks = deaths(plan)
     model = build()
     try:
         pretrain(
