@@ -5,7 +5,7 @@ from typing import Any
 from keras import ops
 
 
-def take_rows(maps: Any, slots: Any) -> Any:
+def take_slots(maps: Any, slots: Any) -> Any:
     """See `collectives.take_slots`: quicker than one index an element."""
     batch, channels = ops.shape(maps)[1], maps.shape[-1]
     rows = slots * batch + ops.arange(batch, dtype="int32")

@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from keras_vicregl.distribution._rows import take_rows
+from keras_vicregl.distribution._rows import take_slots as take_slots
 
 # A collective is over for a process before the others have taken what it sent,
 # and with the process that ends goes what it sent.
@@ -35,10 +35,6 @@ def replica_gather(x: Any, axis: int) -> Any:
 
 def replica_index() -> Any:
     return tf.distribute.get_replica_context().replica_id_in_sync_group
-
-
-def take_slots(maps: Any, slots: Any) -> Any:
-    return take_rows(maps, slots)
 
 
 def for_metrics(x: Any) -> Any:
@@ -161,4 +157,4 @@ def _strategy_of(model: Any) -> Any:
 
 
 def _several_processes(strategy: Any) -> bool:
-    return getattr(strategy.extended, "_in_multi_worker_mode", bool)()
+    return strategy.extended._in_multi_worker_mode()

@@ -8,7 +8,7 @@ import torch.distributed as dist
 from keras import ops
 from torch.nn.parallel import DistributedDataParallel
 
-from keras_vicregl.distribution._rows import take_rows
+from keras_vicregl.distribution._rows import take_slots as take_slots
 
 SECONDS_TO_HAND_OVER = 0
 _host_groups: list[Any] = []
@@ -33,10 +33,6 @@ def replica_gather(x: Any, axis: int) -> Any:
 
 def replica_index() -> int:
     return dist.get_rank()
-
-
-def take_slots(maps: Any, slots: Any) -> Any:
-    return take_rows(maps, slots)
 
 
 def for_metrics(x: Any) -> Any:

@@ -2,7 +2,7 @@
 
     python replicas.py FOLDER RUNS
 
-`RUNS` is JSON, a list of `[name, kind, processes, devices, cases]`: FOLDER gets
+`RUNS` is JSON, a list of `[name, processes, devices, cases]`: FOLDER gets
 `NAME.npz` of what the first process has seen. A run is made of forks of a
 process that has imported everything and used nothing, so that they are as new
 processes, without the seconds that imports take. Exit codes are printed.
@@ -309,7 +309,7 @@ def work(path, kind, cases):
     distribution.end_together()
 
 
-def environment(kind, process, processes, devices, ports):
+def environment(process, processes, devices, ports):
     """What a launcher would have set, and as many devices on the CPU."""
     if BACKEND == "torch":
         os.environ.update(
@@ -375,12 +375,24 @@ def fork(function):
         os._exit(code)
 
 
-def run(folder, name, kind, processes, devices, cases):
+def strategy(processes, devices):
+    """What the backend calls so many devices."""
+    if processes * devices == 1:
+        return "none"
+    return {
+        "tensorflow": "mirrored" if processes == 1 else "multi_worker",
+        "jax": "data_parallel",
+        "torch": "process_group",
+    }[BACKEND]
+
+
+def run(folder, name, processes, devices, cases):
     """The exit codes of the processes of a run."""
     ports = free_ports(processes)
 
     def one(process):
-        environment(kind, process, processes, devices, ports)
+        environment(process, processes, devices, ports)
+        kind = strategy(processes, devices)
         work(folder / f"{name}.npz", kind, cases)
 
     children = [

@@ -44,16 +44,6 @@ if BACKEND == "torch":
     ]
 
 
-def strategy(processes, devices):
-    if processes * devices == 1:
-        return "none"
-    return {
-        "tensorflow": "mirrored" if processes == 1 else "multi_worker",
-        "jax": "data_parallel",
-        "torch": "process_group",
-    }[BACKEND]
-
-
 DISTRIBUTED = [(name, case) for name, *_, cases in RUNS[1:] for case in cases]
 
 
@@ -61,12 +51,8 @@ DISTRIBUTED = [(name, case) for name, *_, cases in RUNS[1:] for case in cases]
 def found(tmp_path_factory):
     """What each run has found, by name."""
     folder = tmp_path_factory.mktemp("replicas")
-    runs = [
-        [name, strategy(processes, devices), processes, devices, cases]
-        for name, processes, devices, cases in RUNS
-    ]
     result = subprocess.run(
-        [sys.executable, str(SCRIPT), str(folder), json.dumps(runs)],
+        [sys.executable, str(SCRIPT), str(folder), json.dumps(RUNS)],
         capture_output=True,
         text=True,
         timeout=3600,

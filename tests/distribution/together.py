@@ -28,17 +28,12 @@ from lives import (
     view_batches,
     views,
 )
-from replicas import BACKEND, environment, fork, free_ports
+from replicas import environment, fork, free_ports, strategy
 
 from keras_vicregl import VICRegL, distribution, optimizers
 from keras_vicregl.training import TrainingInterrupted, pretrain
 
 STEPS = 12  # more than pass between questions for signals
-KIND = {
-    "tensorflow": "multi_worker",
-    "jax": "data_parallel",
-    "torch": "process_group",
-}[BACKEND]
 
 
 def backbone():
@@ -107,8 +102,8 @@ def together(folder, plan):
     ports = free_ports(len(plan))
 
     def one(process):
-        kind = KIND if len(plan) > 1 else "none"
-        environment(kind, process, len(plan), 1, ports)
+        kind = strategy(len(plan), 1)
+        environment(process, len(plan), 1, ports)
         live(folder, plan[process], kind)
 
     children = [
