@@ -103,6 +103,26 @@ CASES = {
         "optimizer": lars,
         "precision": "mixed_float16",
     },
+    "recomputed": {
+        "network": resnet,
+        "optimizer": lars,
+        "model": {"remat": True},
+    },
+    "accumulated": {
+        "network": shallow,
+        "optimizer": lambda: lars(gradient_accumulation_steps=2),
+    },
+    "executed": {
+        "network": shallow,
+        "optimizer": lars,
+        "compile": {"steps_per_execution": 2},
+    },
+    # Of two devices: on one, batch norms take the batch in two parts.
+    "unsynchronized": {
+        "network": shallow,
+        "optimizer": lars,
+        "model": {"synchronized": False},
+    },
 }
 
 
@@ -115,7 +135,10 @@ def recording(kind):
             self.seen = [self.add_variable(v.shape) for v in variables]
 
         def _backend_update_step(self, grads, trainable_variables, rate):
-            first = ops.equal(ops.convert_to_tensor(self.iterations), 0)
+            first = ops.less(
+                ops.convert_to_tensor(self.iterations),
+                self.gradient_accumulation_steps or 1,
+            )
             for gradient, seen in zip(grads, self.seen, strict=True):
                 seen.assign(
                     ops.where(first, gradient, ops.convert_to_tensor(seen))
@@ -146,32 +169,49 @@ def examples(step, small):
 
 
 class Batches(keras.utils.PyDataset):
-    """One batch, or a share of it."""
+    """Some batches, or shares of them."""
 
-    def __init__(self, batch):
+    def __init__(self, batches):
         super().__init__()
-        self.batch = batch
+        self.batches = batches
 
     def __len__(self):
-        return 1
+        return len(self.batches)
 
     def __getitem__(self, index):
-        return self.batch
+        return self.batches[index]
 
 
-def batches(step, small, batch_size, start=(0, 0), shard=(0, 1)):
-    """What `view_batches` would do with the batch of a step."""
+def batches(steps, small, batch_size, start=(0, 0), shard=(0, 1)):
+    """What `view_batches` would do with the batches of some steps."""
     process, processes = shard
     share = batch_size // processes
-    batch = keras.tree.map_structure(
-        lambda array: array[process * share : (process + 1) * share],
-        examples(step, small),
-    )
+    shares = [
+        keras.tree.map_structure(
+            lambda array: array[process * share : (process + 1) * share],
+            examples(step, small),
+        )
+        for step in steps
+    ]
     if BACKEND != "tensorflow":
-        return Batches(batch)
+        return Batches(shares)
     import tensorflow as tf
 
-    return tf.data.Dataset.from_tensor_slices(batch).batch(share, True)
+    joined = keras.tree.map_structure(lambda *a: np.concatenate(a), *shares)
+    return tf.data.Dataset.from_tensor_slices(joined).batch(share, True)
+
+
+def normalize_halves(model):
+    """Has batch norms see the batch as two devices would, each alone."""
+
+    def in_halves(call):
+        return lambda inputs, **kwargs: ops.concatenate(
+            [call(half, **kwargs) for half in ops.split(inputs, 2)]
+        )
+
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.BatchNormalization):
+            vars(layer)["call"] = in_halves(layer.call)
 
 
 def train(case, setup):
@@ -190,18 +230,26 @@ def train(case, setup):
             },
         )
         optimizer = options["optimizer"]()
-        model.compile(optimizer, jit_compile=BACKEND == "jax")
+        model.compile(
+            optimizer,
+            jit_compile=BACKEND == "jax",
+            **options.get("compile", {}),
+        )
+    if case == "unsynchronized" and setup.replicas == 1:
+        normalize_halves(model)
     found = {}
-    for step in range(2):
+    for epoch, steps in enumerate(
+        [[0, 1]] if case == "executed" else [[0], [1]]
+    ):
         make_batches = setup.batches(
-            lambda step=step, **kwargs: batches(step, small, **kwargs), BATCH
+            lambda steps=steps, **kwargs: batches(steps, small, **kwargs), BATCH
         )
         data = make_batches()
         history = model.fit(
-            data, initial_epoch=step, epochs=step + 1, verbose=0
+            data, initial_epoch=epoch, epochs=epoch + 1, verbose=0
         ).history
         for name, (value,) in history.items():
-            found[f"{case}/log/{step}/{name}"] = value
+            found[f"{case}/log/{epoch}/{name}"] = value
     trained = {id(v) for v in model.trainable_variables}
     for index, variable in enumerate(model.variables):
         kind = "weight" if id(variable) in trained else "state"

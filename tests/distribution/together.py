@@ -9,6 +9,7 @@ JSON: of each life the exit codes and the seconds until the last process ended
 after the first.
 """
 
+import atexit
 import json
 import os
 import pathlib
@@ -90,6 +91,10 @@ def live(folder, plan, kind):
         )
     except TrainingInterrupted as interruption:
         os._exit(interruption.exit_code)
+    except RuntimeError:
+        # As where a script ends: what backends do there may wait for others.
+        atexit._run_exitfuncs()
+        raise
     if setup.is_chief:
         np.savez(
             folder / "final.npz",

@@ -129,9 +129,12 @@ class Death:
         if moment != self.moment:
             return
         self.left -= 1
-        if not self.left:
-            wish = moment == "wish"
-            os.kill(os.getpid(), signal.SIGTERM if wish else signal.SIGKILL)
+        if self.left:
+            return
+        if moment == "error":
+            raise RuntimeError("an error of one process")
+        wish = moment == "wish"
+        os.kill(os.getpid(), signal.SIGTERM if wish else signal.SIGKILL)
 
     def replace(self, source, target):
         """Before and after a checkpoint gets its name."""
@@ -165,6 +168,7 @@ def deaths(plan):
             on_train_batch_begin=lambda batch, logs: (
                 death.comes("step"),
                 death.comes("wish"),
+                death.comes("error"),
             )
         )
     ]

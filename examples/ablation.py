@@ -1,0 +1,242 @@
+"""The paper's ablation (Table 3) and more, on digit scenes.
+
+    python examples/ablation.py                        # all methods, 3 seeds
+    python examples/ablation.py --methods both --seeds 0 1 2 3
+    python examples/ablation.py --table                # of what is stored
+
+Each method pretrains the network of the recipe "scenes" for the same number of
+steps on the same views; then nearest neighbours, a linear classifier and a
+linear segmentation head judge its frozen backbone. What a run has found - its
+settings, the logs of its epochs, the figures, the seconds - is kept in
+`guides/results/ablation/METHOD-SEED.json`, and left alone if it is there.
+Interrupted runs go on from their last checkpoint, in `runs/ablation/`.
+
+A run takes 7 minutes on one CPU core under TensorFlow. Several processes may
+share the work: each takes the seeds it is given.
+"""
+
+import argparse
+import functools
+import json
+import os
+import pathlib
+import statistics
+import time
+
+RESULTS = pathlib.Path(__file__).parents[1] / "guides" / "results" / "ablation"
+SCENES = {"train": 10_000, "test": 2_000}
+SEGMENTATION_SCENES = 4_000  # of the training scenes, for the linear head
+EPOCHS = 12
+
+# What differs from the recipe: arguments of the model, and of the views.
+METHODS = {
+    "random": None,
+    "vicreg": ({"alpha": 1.0}, {}),
+    "location": ({"local_criteria": ["location"]}, {}),
+    "feature": ({"local_criteria": ["feature"]}, {}),
+    "both": ({}, {}),
+    "alpha_0.9": ({"alpha": 0.9}, {}),
+    "alpha_0.5": ({"alpha": 0.5}, {}),
+    "alpha_0": ({"alpha": 0.0}, {}),
+    "by_view": ({"match_counts": "by_view"}, {}),
+    "flips_ignored": ({}, {"track_flips": False}),
+    "max_distance": ({"max_distance": 4.0}, {}),
+    "maps": ({"regularize": "maps"}, {}),
+}
+TITLES = {
+    "random": "random initialisation",
+    "vicreg": "VICReg (alpha 1)",
+    "location": "location only",
+    "feature": "feature only",
+    "both": "location and feature (VICRegL, alpha 0.75)",
+    "alpha_0.9": "both, alpha 0.9",
+    "alpha_0.5": "both, alpha 0.5",
+    "alpha_0": "both, alpha 0 (local alone)",
+    "by_view": "both, matches counted by view",
+    "flips_ignored": "both, flips not tracked",
+    "max_distance": "both, location pairs within 4 px",
+    "maps": 'both, `regularize="maps"`',
+}
+METRICS = {"linear": "linear top-1", "knn": "kNN top-1", "miou": "mIoU"}
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--methods", nargs="+", default=list(METHODS), choices=METHODS)
+    add("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    add("--epochs", type=int, default=EPOCHS)
+    add("--results", type=pathlib.Path, default=RESULTS)
+    add("--runs", type=pathlib.Path, default=pathlib.Path("runs/ablation"))
+    add("--table", action="store_true", help="print it, and train nothing")
+    return parser.parse_args()
+
+
+def pretrained(method, seed, epochs, folder, scenes):
+    """The backbone after pretraining, the logs of epochs, and the seconds."""
+    import keras
+
+    from keras_vicregl.data import load, steps_per_epoch, view_batches
+    from keras_vicregl.recipes import RECIPES
+    from keras_vicregl.training import pretrain
+
+    keras.utils.set_random_seed(seed)
+    recipe = RECIPES["scenes"]
+    if METHODS[method] is None:
+        return recipe.make_model().backbone, {}, 0.0
+    of_model, of_views = METHODS[method]
+    source = load(scenes["train"], labels=False, masks=False)
+    steps = steps_per_epoch(source, recipe.batch_size)
+    model = recipe.make_model(**of_model)
+    model.compile(recipe.make_optimizer(steps, epochs=epochs))
+    history = pretrain(
+        model,
+        functools.partial(
+            view_batches,
+            source,
+            recipe.make_views(**of_views),
+            batch_size=recipe.batch_size,
+            seed=seed,
+        ),
+        epochs=epochs,
+        output=folder,
+        verbose=0,
+    )
+    events = [
+        json.loads(line)
+        for line in (folder / "events.jsonl").read_text().splitlines()
+    ]
+    seconds = sum(event.get("seconds", 0.0) for event in events)
+    return model.backbone, history, seconds
+
+
+def evaluate(backbone, scenes, seed):
+    """Percentages of the three protocols, on features computed once."""
+    from keras_vicregl.evaluation import (
+        evaluate_knn,
+        evaluate_linear,
+        evaluate_segmentation,
+        extract_features,
+    )
+
+    train, test = (
+        extract_features(backbone, scenes[split]) for split in ("train", "test")
+    )
+    segmentation = evaluate_segmentation(
+        None,
+        {name: values[:SEGMENTATION_SCENES] for name, values in train.items()},
+        test,
+        num_classes=11,
+        seed=seed,
+    )
+    figures = {
+        "linear": evaluate_linear(None, train, test, seed=seed)["top1"],
+        "knn": evaluate_knn(None, train, test)["top1"],
+        "miou": segmentation["mean_iou"],
+        "pixel_accuracy": segmentation["pixel_accuracy"],
+        **{k: v for k, v in segmentation.items() if k.startswith("iou_")},
+    }
+    return {name: round(100 * value, 3) for name, value in figures.items()}
+
+
+def run(method, seed, arguments, scenes):
+    """Trains, evaluates and stores one run."""
+    path = arguments.results / f"{method}-{seed}.json"
+    if path.exists():
+        return
+    folder = arguments.runs / f"{method}-{seed}"
+    start = time.monotonic()
+    backbone, history, seconds = pretrained(
+        method, seed, arguments.epochs, folder, scenes
+    )
+    figures = evaluate(backbone, scenes, seed)
+    result = {
+        "method": method,
+        "seed": seed,
+        "epochs": arguments.epochs,
+        "scenes": SCENES,
+        "figures": figures,
+        "pretraining_seconds": round(seconds, 1),
+        "history": {
+            name: [float(f"{value:.6g}") for value in values]
+            for name, values in history.items()
+        },
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".json.tmp")
+    unfinished.write_text(json.dumps(result, indent=1) + "\n")
+    os.replace(unfinished, path)
+    figures = ", ".join(f"{name} {figures[name]:.1f} %" for name in METRICS)
+    print(f"{path.stem}: {figures} ({time.monotonic() - start:.0f} s)")
+
+
+def read_results(folder=RESULTS):
+    """Stored runs by method, in the order of `METHODS`."""
+    runs = [json.loads(path.read_text()) for path in folder.glob("*.json")]
+    runs.sort(key=lambda result: result["seed"])
+    found = {
+        method: [run for run in runs if run["method"] == method]
+        for method in METHODS
+    }
+    return {method: runs for method, runs in found.items() if runs}
+
+
+def table(results):
+    """Markdown: mean and standard deviation over seeds, and the change."""
+    lines = [
+        "| method | seeds | "
+        + " | ".join(METRICS.values())
+        + " | mIoU over VICReg |",
+        "|---|---:|" + "---:|" * (len(METRICS) + 1),
+    ]
+    baseline = {
+        run["seed"]: run["figures"]["miou"] for run in results.get("vicreg", [])
+    }
+    for method, runs in results.items():
+        values = {m: [run["figures"][m] for run in runs] for m in METRICS}
+        # Seed by seed: the same initial weights, views and test.
+        changes = [
+            run["figures"]["miou"] - baseline[run["seed"]]
+            for run in runs
+            if run["seed"] in baseline
+        ]
+        cells = [TITLES[method], str(len(runs))]
+        cells += [_spread(values[metric], " %") for metric in METRICS]
+        cells.append(
+            ""
+            if method == "vicreg" or not changes
+            else _spread(changes, "", "+")
+        )
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _spread(values, unit, sign=""):
+    text = f"{statistics.mean(values):{sign}.1f}{unit}"
+    if len(values) > 1:
+        text += f" ± {statistics.stdev(values):.1f}"
+    return text
+
+
+def main():
+    arguments = parse_arguments()
+    if arguments.table:
+        print(table(read_results(arguments.results)))
+        return
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    from keras_vicregl.data import digit_scenes
+
+    scenes = {
+        split: digit_scenes(split, count) for split, count in SCENES.items()
+    }
+    for seed in arguments.seeds:
+        for method in arguments.methods:
+            run(method, seed, arguments, scenes)
+    print(table(read_results(arguments.results)))
+
+
+if __name__ == "__main__":
+    main()
