@@ -37,13 +37,13 @@ pretraining sees neither.
 """
 
 import os
+import sys
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
 import keras
 import numpy as np
 
-from examples import ablation
 from keras_vicregl import VICRegL
 from keras_vicregl.data import (
     SEGMENTATION_CLASS_NAMES,
@@ -243,6 +243,10 @@ several seeds for each variant of the objective, on the same views and for the
 same number of steps - the paper's Table 3 on digit scenes. Its runs are stored
 with the repository, in `guides/results/ablation`, logs included:
 """
+
+# From the folder of the repository, or from `guides`.
+sys.path += [path for path in ("examples", "../examples") if os.path.isdir(path)]
+import ablation
 
 results = ablation.read_results()
 print(ablation.table(results))

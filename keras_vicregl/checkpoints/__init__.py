@@ -6,6 +6,10 @@ from keras_vicregl.checkpoints.conversion import (
     to_state_dict,
 )
 from keras_vicregl.checkpoints.export import export
+from keras_vicregl.checkpoints.exported import (
+    ExportedBackbone,
+    load_backbone,
+)
 from keras_vicregl.checkpoints.published import (
     LICENCE,
     PUBLISHED,
@@ -15,8 +19,10 @@ from keras_vicregl.checkpoints.published import (
 __all__ = [
     "LICENCE",
     "PUBLISHED",
+    "ExportedBackbone",
     "download_checkpoint",
     "export",
+    "load_backbone",
     "load_checkpoint",
     "save_checkpoint",
     "to_state_dict",

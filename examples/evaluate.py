@@ -1,0 +1,276 @@
+r"""Evaluate a backbone: what its features are worth.
+
+    python examples/evaluate.py runs/scenes/backbone.keras --data digit_scenes
+    python examples/evaluate.py resnet50 --weights resnet50_alpha0.9 \
+        --data imagenet2012 --test-split validation --size 224 \
+        --protocols knn linear --options linear.learning_rate=[0.003,0.01,0.03]
+    python examples/evaluate.py resnet50 --weights resnet50_alpha0.9 \
+        --data voc --protocols train_segmentation
+
+The model is a file that `keras_vicregl.checkpoints.export` wrote (.keras, .onnx
+or the folder of a SavedModel), or the name of a backbone, with --weights a
+published checkpoint or a .pth file. Figures are printed, and with --output kept
+as JSON.
+
+Protocols on frozen features, which are computed once for all of them, for any
+model:
+
+    knn               k nearest neighbours
+    linear            linear classifier
+    rank              effective rank of the pooled features (RankMe)
+    segmentation      linear segmentation head
+
+Protocols that train on new crops in each epoch, or fine-tune, for Keras models:
+
+    linear_augmented  the paper's linear classification
+    finetuning        all weights; finetuning.fraction=0.01: semi-supervised
+    train_segmentation  the paper's linear segmentation, or fine-tuned with
+                      train_segmentation.frozen=false
+    detection         RetinaNet, fine-tuned
+
+--options PROTOCOL.NAME=VALUE, with values in JSON, are arguments of the
+functions `keras_vicregl.evaluation.evaluate_...` and `train_segmentation`.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import pathlib
+
+ON_FEATURES = ("knn", "linear", "rank", "segmentation")
+TRAINED = ("linear_augmented", "finetuning", "train_segmentation", "detection")
+
+
+def setting(text):
+    """A name and a value from NAME=JSON; what is no JSON is a string."""
+    name, found, value = text.partition("=")
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    with contextlib.suppress(json.JSONDecodeError):
+        value = json.loads(value)
+    return name, value
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("model")
+    add("--weights", help="published checkpoint or .pth file")
+    add(
+        "--data",
+        default="digit_scenes",
+        help="what keras_vicregl.data.load takes",
+    )
+    add("--train-split", default="train")
+    add("--test-split", default="test")
+    add(
+        "--data-options",
+        nargs="+",
+        type=setting,
+        metavar="NAME=VALUE",
+        default=[],
+    )
+    add("--train-masks", help="of a folder: the folder of its masks")
+    add("--test-masks")
+    add("--size", type=int, help="side that images are cut to, for features")
+    add("--resize", type=int, help="their shorter side before that")
+    add("--limit", type=int, help="images of a split, evenly spread")
+    add(
+        "--batch-size",
+        type=int,
+        default=256,
+        help="images in a call of the model",
+    )
+    add(
+        "--preprocessed",
+        action="store_true",
+        help="the model normalises images",
+    )
+    add(
+        "--protocols",
+        nargs="+",
+        default=["knn", "linear"],
+        choices=ON_FEATURES + TRAINED,
+    )
+    add(
+        "--options",
+        nargs="+",
+        type=setting,
+        metavar="PROTOCOL.NAME=VALUE",
+        default=[],
+    )
+    add("--output", type=pathlib.Path, help="JSON file for the figures")
+    add("--backend", default=os.environ.get("KERAS_BACKEND", "tensorflow"))
+    arguments = parser.parse_args()
+    options = {protocol: {} for protocol in arguments.protocols}
+    for name, value in arguments.options:
+        protocol, _, argument = name.partition(".")
+        if protocol not in options or not argument:
+            parser.error(
+                f"--options {name}: not PROTOCOL.NAME of one of --protocols"
+            )
+        options[protocol][argument] = value
+    arguments.options = options
+    return parser, arguments
+
+
+def main():
+    parser, arguments = parse_arguments()
+    os.environ["KERAS_BACKEND"] = arguments.backend
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    with contextlib.suppress(ImportError):
+        import torch  # noqa: F401, slow after TensorFlow
+    import keras
+
+    from keras_vicregl import backbone
+    from keras_vicregl.checkpoints import load_backbone
+    from keras_vicregl.data import load
+    from keras_vicregl.models.backbones import BACKBONES
+
+    if arguments.model in BACKBONES:
+        model = backbone(arguments.model, weights=arguments.weights)
+    elif arguments.weights:
+        parser.error("--weights needs the name of a backbone, not a file")
+    else:
+        try:
+            model = load_backbone(arguments.model)
+        except (FileNotFoundError, ValueError) as error:
+            parser.error(
+                f"{error} Names of backbones are {', '.join(BACKBONES)}."
+            )
+    surplus = [name for name in arguments.protocols if name in TRAINED]
+    if surplus and not isinstance(model, keras.Model):
+        parser.error(
+            f"{', '.join(surplus)}: a SavedModel or ONNX file cannot be "
+            f"trained on. Use its .keras file, or {', '.join(ON_FEATURES)}."
+        )
+    sources = {}
+    for part in ("train", "test"):
+        options = dict(arguments.data_options)
+        if masks := getattr(arguments, f"{part}_masks"):
+            options["masks"] = masks
+        if "detection" in arguments.protocols:
+            options["boxes"] = True
+        split = getattr(arguments, f"{part}_split")
+        sources[part] = load(arguments.data, split, **options)
+    print(f"{arguments.model} on {sources['train']!r}, {sources['test']!r}")
+
+    figures = {}
+    on_features = [p for p in arguments.protocols if p in ON_FEATURES]
+    if on_features:
+        figures |= evaluate_features(model, sources, on_features, arguments)
+    for protocol in surplus:
+        figures[protocol] = TRAININGS[protocol](
+            model, sources, arguments, **arguments.options[protocol]
+        )
+    for protocol, values in figures.items():
+        for name, value in values.items():
+            print(f"{protocol:18} {name:20} {value:.4f}")
+    if arguments.output:
+        unfinished = arguments.output.with_name(arguments.output.name + ".tmp")
+        unfinished.write_text(json.dumps(figures, indent=1) + "\n")
+        os.replace(unfinished, arguments.output)
+
+
+def evaluate_features(model, sources, protocols, arguments):
+    """Figures of protocols that share one pass of the model."""
+    from keras_vicregl import evaluation
+
+    features = {
+        part: evaluation.extract_features(
+            model,
+            evaluation.image_batches(
+                source,
+                size=arguments.size,
+                resize=arguments.resize,
+                limit=arguments.limit,
+                batch_size=arguments.batch_size,
+            ),
+            # Maps only where they are needed: they take h * w the memory.
+            pooled="segmentation" not in protocols,
+            **preprocessing(arguments),
+        )
+        for part, source in sources.items()
+    }
+
+    def rank(_, train, test):
+        pooled = test["features"]
+        if pooled.ndim == 4:
+            pooled = pooled.mean(axis=(1, 2))
+        return {"effective_rank": evaluation.effective_rank(pooled)}
+
+    functions = {
+        "knn": evaluation.evaluate_knn,
+        "linear": evaluation.evaluate_linear,
+        "rank": rank,
+        "segmentation": evaluation.evaluate_segmentation,
+    }
+    return {
+        protocol: functions[protocol](
+            None,
+            features["train"],
+            features["test"],
+            **arguments.options[protocol],
+        )
+        for protocol in protocols
+    }
+
+
+def preprocessing(arguments):
+    """What images go through before a model that takes them as they are."""
+    return {"preprocess": None} if arguments.preprocessed else {}
+
+
+def linear_augmented(model, sources, arguments, **options):
+    from keras_vicregl.evaluation import evaluate_augmented_linear
+
+    sizes = {"size": arguments.size, "resize": arguments.resize}
+    return evaluate_augmented_linear(
+        model, sources["train"], sources["test"], **{**sizes, **options}
+    )
+
+
+def finetuning(model, sources, arguments, **options):
+    from keras_vicregl.evaluation import evaluate_finetuning
+
+    sizes = {"size": arguments.size, "resize": arguments.resize}
+    return evaluate_finetuning(
+        model, sources["train"], sources["test"], **{**sizes, **options}
+    )
+
+
+def train_segmentation(model, sources, arguments, **options):
+    from keras_vicregl.evaluation import train_segmentation
+
+    return train_segmentation(
+        model,
+        sources["train"],
+        sources["test"],
+        **{**preprocessing(arguments), **options},
+    ).figures
+
+
+def detection(model, sources, arguments, **options):
+    from keras_vicregl.data import detection_batches
+    from keras_vicregl.evaluation import evaluate_detection
+
+    return evaluate_detection(
+        model,
+        *(detection_batches(sources[part]) for part in ("train", "test")),
+        **{**preprocessing(arguments), **options},
+    )
+
+
+TRAININGS = {
+    "linear_augmented": linear_augmented,
+    "finetuning": finetuning,
+    "train_segmentation": train_segmentation,
+    "detection": detection,
+}
+
+if __name__ == "__main__":
+    main()

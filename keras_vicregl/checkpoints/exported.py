@@ -1,0 +1,97 @@
+"""Exported backbones, loaded again to be evaluated."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from collections.abc import Callable
+
+import keras
+import numpy as np
+
+
+class ExportedBackbone:
+    """An exported backbone that can be evaluated like a Keras model.
+
+    Where features are all that an evaluation needs - `extract_features`,
+    `evaluate_knn`, `evaluate_linear`, `evaluate_segmentation` - it can take the
+    place of the backbone, under every Keras backend. It cannot be trained.
+    """
+
+    def __init__(self, function: Callable[[np.ndarray], np.ndarray]) -> None:
+        self._function = function
+
+    def predict_on_batch(self, x: np.ndarray) -> np.ndarray:
+        """Feature maps (B, h, w, F) of images (B, H, W, 3)."""
+        return self._function(np.asarray(x))
+
+
+def load_backbone(path: str | os.PathLike) -> keras.Model | ExportedBackbone:
+    """Loads what `export` has written.
+
+    Args:
+        path: a `.keras` file, an `.onnx` file or the folder of a SavedModel.
+
+    Returns:
+        The `keras.Model` of a `.keras` file; of the others an
+        `ExportedBackbone`, which takes what the file takes: normalised images,
+        or with `export(preprocessing=True)` uint8 ones, for which evaluations
+        need `preprocess=None`.
+
+    Raises:
+        FileNotFoundError: if there is no such file or folder.
+        ImportError: if TensorFlow, or for `.onnx` onnxruntime, is missing.
+        ValueError: if it is none of the three.
+
+    Example:
+
+    >>> import tempfile
+    >>> from keras_vicregl import backbone
+    >>> from keras_vicregl.checkpoints import export
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     export(backbone("small_resnet"), f"{folder}/backbone.keras")
+    ...     load_backbone(f"{folder}/backbone.keras").output_shape
+    (None, None, None, 192)
+    """
+    path = pathlib.Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"There is no exported backbone at {path}.")
+    if path.suffix == ".keras":
+        return keras.saving.load_model(path, compile=False)
+    if path.suffix == ".onnx":
+        return ExportedBackbone(_onnx(path))
+    if (path / "saved_model.pb").is_file():
+        return ExportedBackbone(_saved_model(path))
+    raise ValueError(
+        "`path` must be a .keras or .onnx file or the folder of a SavedModel. "
+        f"Received: {path}"
+    )
+
+
+def _onnx(path: pathlib.Path) -> Callable[[np.ndarray], np.ndarray]:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path)
+    (images,) = session.get_inputs()
+    dtype = np.uint8 if images.type == "tensor(uint8)" else np.float32
+
+    def feature_map(x: np.ndarray) -> np.ndarray:
+        inputs = {images.name: x.astype(dtype)}
+        return session.run(["feature_map"], inputs)[0]
+
+    return feature_map
+
+
+def _saved_model(path: pathlib.Path) -> Callable[[np.ndarray], np.ndarray]:
+    import tensorflow as tf
+
+    # Kept alive by the function below: endpoints hold only weak references.
+    loaded = tf.saved_model.load(str(path))
+    signature = loaded.signatures["serving_default"]
+    (spec,) = signature.structured_input_signature[1].values()
+    dtype = spec.dtype.as_numpy_dtype
+
+    def feature_map(x: np.ndarray) -> np.ndarray:
+        return loaded.serve(tf.constant(x.astype(dtype))).numpy()
+
+    return feature_map

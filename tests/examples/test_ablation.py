@@ -1,0 +1,79 @@
+"""The ablation: what a run stores, and what the table says of stored runs."""
+
+import argparse
+import importlib.util
+import json
+import pathlib
+
+import keras
+import pytest
+
+from keras_vicregl.data import digit_scenes
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+@pytest.fixture
+def ablation():
+    path = ROOT / "examples" / "ablation.py"
+    spec = importlib.util.spec_from_file_location("ablation", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def a_run(method, seed, miou):
+    figures = {"linear": 50.0, "knn": 20.0, "miou": miou, "rank": 10.0}
+    return {"method": method, "seed": seed, "figures": figures}
+
+
+def test_table(ablation, tmp_path):
+    runs = [
+        a_run("both", 1, 21.0),
+        a_run("both", 0, 23.0),
+        a_run("vicreg", 0, 20.0),
+        a_run("vicreg", 1, 19.0),
+        a_run("random", 0, 10.0),
+    ]
+    for run in runs:
+        path = tmp_path / f"{run['method']}-{run['seed']}.json"
+        path.write_text(json.dumps(run))
+    lines = ablation.table(ablation.read_results(tmp_path)).splitlines()
+    methods = [line.split(" | ")[0] for line in lines[2:]]
+    assert methods == [
+        f"| {ablation.TITLES[method]}"
+        for method in ("random", "vicreg", "both")
+    ]
+    # Means of 20 and 19, and of 21 - 19 and 23 - 20, deviations of samples.
+    assert "| 19.5 % ± 0.7 |" in lines[3]
+    assert lines[4].endswith("| +2.5 ± 0.7 |")
+    assert lines[2].endswith("| -10.0 |")
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="once is enough"
+)
+def test_a_run_is_stored_and_not_run_again(ablation, tmp_path, monkeypatch):
+    sizes = {"train": 128, "test": 64}
+    monkeypatch.setattr(ablation, "SCENES", sizes)
+    arguments = argparse.Namespace(
+        epochs=1, results=tmp_path / "results", runs=tmp_path / "runs"
+    )
+    scenes = {split: digit_scenes(split, n) for split, n in sizes.items()}
+    ablation.run("location", 3, arguments, scenes)
+    path = tmp_path / "results" / "location-3.json"
+    stored = json.loads(path.read_text())
+    assert stored["method"] == "location"
+    assert stored["seed"] == 3
+    assert stored["scenes"] == sizes
+    assert len(stored["history"]["local_inv"]) == 1
+    assert stored["pretraining_seconds"] > 0
+    assert 0 <= stored["figures"]["miou"] <= 100
+    before = path.stat().st_mtime_ns
+    ablation.run("location", 3, arguments, scenes)
+    assert path.stat().st_mtime_ns == before
+
+
+def test_the_readme_has_the_table_of_the_stored_runs(ablation):
+    table = ablation.table(ablation.read_results())
+    assert table in (ROOT / "README.md").read_text()
