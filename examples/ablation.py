@@ -114,8 +114,9 @@ def pretrained(method, seed, epochs, folder, scenes):
 
 
 def evaluate(backbone, scenes, seed):
-    """Percentages of the three protocols, on features computed once."""
+    """Percentages of three protocols, and the effective rank, of one pass."""
     from keras_vicregl.evaluation import (
+        effective_rank,
         evaluate_knn,
         evaluate_linear,
         evaluate_segmentation,
@@ -139,7 +140,9 @@ def evaluate(backbone, scenes, seed):
         "pixel_accuracy": segmentation["pixel_accuracy"],
         **{k: v for k, v in segmentation.items() if k.startswith("iou_")},
     }
-    return {name: round(100 * value, 3) for name, value in figures.items()}
+    figures = {name: round(100 * value, 3) for name, value in figures.items()}
+    pooled = test["features"].mean(axis=(1, 2))
+    return {**figures, "rank": round(effective_rank(pooled), 3)}
 
 
 def run(method, seed, arguments, scenes):

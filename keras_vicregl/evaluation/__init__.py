@@ -11,11 +11,13 @@ from keras_vicregl.evaluation.confusion import (
 )
 from keras_vicregl.evaluation.knn import evaluate_knn
 from keras_vicregl.evaluation.linear import evaluate_linear
+from keras_vicregl.evaluation.rank import effective_rank
 from keras_vicregl.evaluation.segmentation import evaluate_segmentation
 
 __all__ = [
     "class_iou",
     "confusion_matrix",
+    "effective_rank",
     "evaluate_knn",
     "evaluate_linear",
     "evaluate_segmentation",
