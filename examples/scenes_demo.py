@@ -32,13 +32,14 @@ from keras_vicregl.evaluation import (
     extract_features,
     normalize_images,
 )
-from keras_vicregl.losses import location_distances, match
 from keras_vicregl.models.backbones import SmallResNet
 from keras_vicregl.views import MultiView
 from keras_vicregl.visualization import (
+    find_matches,
     plot_curves,
     plot_feature_maps,
-    plot_matches,
+    plot_match_criteria,
+    save,
 )
 
 COLUMNS = {"linear": "linear top-1", "knn": "kNN top-1", "miou": "mIoU"}
@@ -127,30 +128,19 @@ def table(results):
 
 def draw(model, random_maps, history, test, output):
     """Curves, matches between two views, and feature maps, as PNG."""
-    plot_curves(history).savefig(output / "curves.png")
+    save(plot_curves(history), output / "curves.png")
 
     scenes = {name: values[:3] for name, values in test.items()}
     plain = MultiView.scenes(64, blur=(0.0,), jitter=0.0, grayscale=0.0, seed=1)
     x, *_ = plain.to_fit(plain(scenes))
-    outputs = model(
-        {k: keras.tree.map_structure(np.asarray, v) for k, v in x.items()}
-    )
-    first, second = outputs["positions"][:2]
-    queries, neighbours, _ = match(location_distances(first, second), 20)
-    side = int(first.shape[1] ** 0.5)
-    plot_matches(
-        tuple(np.asarray(view) for view in x["views"][:2]),
-        keras.ops.convert_to_numpy(queries),
-        keras.ops.convert_to_numpy(neighbours),
-        ((side, side), (side, side)),
-        titles=["20 closest positions in the source"] * 3,
-    ).savefig(output / "matches.png")
+    x = {k: keras.tree.map_structure(np.asarray, v) for k, v in x.items()}
+    matches = find_matches(model, x, num_matches=20)
+    save(plot_match_criteria(matches), output / "matches.png")
 
     images = test["images"][:8]
     maps = extract_features(model.backbone, {"images": images})["features"]
-    plot_feature_maps(
-        images, {"random": random_maps, "pretrained": maps}
-    ).savefig(output / "features.png")
+    maps = {"random": random_maps, "pretrained": maps}
+    save(plot_feature_maps(images, maps), output / "features.png")
 
 
 def export_and_compare(backbone, images, output):

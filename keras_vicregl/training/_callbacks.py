@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import io
 import pathlib
 import time
 from collections.abc import Callable, Mapping
@@ -11,7 +10,6 @@ from typing import Any
 
 import keras
 
-from keras_vicregl.training._files import replacing
 from keras_vicregl.training.log import read_history
 
 
@@ -58,12 +56,9 @@ class Curves(keras.callbacks.Callback):
         history = read_history(self._folder)
         if not history or importlib.util.find_spec("matplotlib") is None:
             return
-        from keras_vicregl.visualization import plot_curves
+        from keras_vicregl.visualization import plot_curves, save
 
-        picture = io.BytesIO()
-        plot_curves(history).savefig(picture, format="png")
-        with replacing(self._folder / "curves.png") as file:
-            file.write(picture.getvalue())
+        save(plot_curves(history), self._folder / "curves.png")
         self._last = time.monotonic()
 
 

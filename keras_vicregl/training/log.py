@@ -238,12 +238,13 @@ def read_history(folder: str | os.PathLike) -> dict[str, list[float]]:
     """The rows of `epochs.jsonl` as columns, like `History.history`.
 
     Args:
-        folder: of a `TrainingLog`.
+        folder: of a `TrainingLog`, or its file.
 
     Returns:
         By name a value an epoch, NaN where there is none.
     """
-    path = pathlib.Path(folder) / EPOCHS
+    path = pathlib.Path(folder)
+    path = path if path.is_file() else path / EPOCHS
     rows = read_rows(path) if path.exists() else []
     names = dict.fromkeys(name for row in rows for name in row)
     for name in ("epoch", "step"):

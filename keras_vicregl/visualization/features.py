@@ -5,7 +5,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keras_vicregl.visualization._figures import displayable, new_figure
+from keras_vicregl.visualization._figures import (
+    TEXT,
+    WIDTH,
+    check_count,
+    check_images,
+    check_not_empty,
+    displayable,
+    legend_below,
+    new_figure,
+    show_image,
+    wrapped,
+)
+from keras_vicregl.visualization._projection import principal_axes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,47 +51,68 @@ def feature_map_colors(maps: np.ndarray) -> np.ndarray:
         )
     rows = maps.reshape(-1, maps.shape[-1])
     rows = rows - rows.mean(axis=0)
-    _, vectors = np.linalg.eigh(rows.T @ rows)
-    vectors = vectors[:, :-4:-1]
-    # An eigenvector has no sign: the largest weight is taken to be positive.
-    largest = np.abs(vectors).argmax(axis=0)
-    vectors = vectors * np.sign(vectors[largest, range(3)])
-    components = rows @ vectors
+    components = rows @ principal_axes(rows, 3)[0]
     low, high = np.percentile(components, [1, 99], axis=0)
     colors = (components - low) / np.maximum(high - low, 1e-12)
     return np.clip(colors, 0, 1).reshape(*maps.shape[:3], 3).astype(np.float32)
 
 
 def plot_feature_maps(
-    images: np.ndarray, maps: Mapping[str, np.ndarray]
+    images: np.ndarray,
+    maps: Mapping[str, np.ndarray],
+    *,
+    upsample: bool = False,
 ) -> "Figure":
     """Images above the colours of their feature maps.
 
+    Colours compare along a row; each row has components of its own.
+
     Args:
-        images: `(N, H, W, 3)` array.
+        images: `(N, H, W, 3)` array; four to eight are well to be seen.
         maps: name to feature maps `(N, h, w, F)`, a row each; see
             `feature_map_colors`.
+        upsample: whether the colours are interpolated bilinearly, instead of
+            one square a position.
 
     Returns:
         A matplotlib figure.
 
     Raises:
-        ValueError: if a name's maps are not as many as the images.
+        ValueError: if `maps` is empty, or a name's maps are not as many as the
+            images.
     """
+    images = check_images("images", images)
+    check_not_empty("maps", maps)
     for name, values in maps.items():
-        if len(values) != len(images):
-            raise ValueError(
-                f"`maps[{name!r}]` holds {len(values)} maps for {len(images)} "
-                "images."
-            )
-    rows = {"image": displayable(images)}
-    rows.update({name: feature_map_colors(m) for name, m in maps.items()})
-    figure = new_figure(1.6 * len(images) + 0.6, 1.7 * len(rows))
+        check_count(f"maps[{name!r}]", values, len(images))
+    rows = [("image", displayable(images))]
+    rows += [(name, feature_map_colors(m)) for name, m in maps.items()]
+    side = (WIDTH - 0.4) / max(len(images), 3)
+    height = side * images.shape[1] / images.shape[2]
+    figure = new_figure((height + 0.05) * len(rows) + 0.35)
     grid = figure.subplots(len(rows), len(images), squeeze=False)
-    for row, (name, pictures) in zip(grid, rows.items(), strict=True):
-        row[0].set_ylabel(name)
+    smooth = "bilinear" if upsample else "nearest"
+    for row, (name, pictures) in zip(grid, rows, strict=True):
+        row[0].set_ylabel(wrapped(name, height), fontsize=TEXT)
         for axes, picture in zip(row, pictures, strict=True):
-            axes.imshow(picture)
-            axes.set_xticks([])
-            axes.set_yticks([])
+            # A map covers the image, whatever its shape.
+            show_image(
+                axes,
+                picture,
+                interpolation=None if row is grid[0] else smooth,
+                extent=(0, images.shape[2], images.shape[1], 0),
+            )
+    _explain_colors(figure)
     return figure
+
+
+def _explain_colors(figure: "Figure") -> None:
+    from matplotlib.patches import Patch
+
+    legend_below(
+        figure,
+        [
+            Patch(color=color, label=f"principal component {index + 1}")
+            for index, color in enumerate(("red", "lime", "blue"))
+        ],
+    )

@@ -1,13 +1,25 @@
 """Matched positions of two views as lines between them."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keras_vicregl.visualization._figures import displayable, new_figure
+from keras_vicregl.visualization._figures import (
+    TEXT,
+    TITLE,
+    WIDTH,
+    check_count,
+    new_figure,
+)
+from keras_vicregl.visualization._lines import Lines, Scale
+from keras_vicregl.visualization.matching import Matches
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+# Bright where matches are near; safe for colour-blind readers.
+_NEAR_TO_FAR = "plasma_r"
 
 
 def plot_matches(
@@ -16,7 +28,8 @@ def plot_matches(
     neighbours: np.ndarray,
     map_shapes: tuple[tuple[int, int], tuple[int, int]],
     *,
-    titles: tuple[str, ...] | None = None,
+    distances: np.ndarray | None = None,
+    titles: Sequence[str] | None = None,
 ) -> "Figure":
     """Pairs of views, each with lines from positions to their matches.
 
@@ -26,6 +39,8 @@ def plot_matches(
             order, such as `keras_vicregl.losses.match` returns.
         neighbours: `(N, K)` integers, their matches in the second view's map.
         map_shapes: `(height, width)` of either view's feature map.
+        distances: `(N, K)` how far apart matches are in the source image, in
+            pixels. Colours then show them; otherwise only the raster order.
         titles: N titles, above each pair.
 
     Returns:
@@ -42,56 +57,97 @@ def plot_matches(
     >>> len(figure.axes), len(figure.artists)
     (2, 2)
     """
-    first, second = (displayable(view) for view in views)
-    count = len(first)
-    lengths = {count, len(second), len(queries), len(neighbours)}
-    if lengths != {count} or len(titles or first) != count:
+    count = len(views[0])
+    lengths = {count, len(views[1]), len(queries), len(neighbours)}
+    if lengths != {count} or len(titles or views[0]) != count:
         raise ValueError(
             "`views`, `queries`, `neighbours` and `titles` must be as many: "
-            f"received {count} and {len(second)} views, {len(queries)} "
+            f"received {count} and {len(views[1])} views, {len(queries)} "
             f"queries, {len(neighbours)} neighbours"
             + (f", {len(titles)} titles." if titles else ".")
         )
-    from matplotlib import colormaps
-    from matplotlib.patches import ConnectionPatch
-
-    figure = new_figure(5.4, 2.6 * count)
+    shape = np.shape(queries)
+    if np.shape(neighbours) != shape or (
+        distances is not None and np.shape(distances) != shape
+    ):
+        raise ValueError(
+            "`queries`, `neighbours` and `distances` must have one shape "
+            f"(N, K); received {shape}, {np.shape(neighbours)} and "
+            f"{distances is not None and np.shape(distances)}."
+        )
+    figure = new_figure(2.6 * count, 5.4)
     grid = figure.subplots(count, 2, squeeze=False)
-    for index, axes in enumerate(grid):
-        for side, image in zip(
-            axes, (first[index], second[index]), strict=True
-        ):
-            side.imshow(image)
-            side.set_axis_off()
+    if distances is None:
+        colors = np.tile(np.linspace(0, 1, shape[1]), (count, 1))
+        scale = Scale(figure, colors, "viridis")
+    else:
+        scale = Scale(figure, distances, _NEAR_TO_FAR)
+        scale.add_bar(grid)
+    lines = Lines(figure, views, map_shapes)
+    for index, pair in enumerate(grid):
+        colors = scale.values[index]
+        lines.draw(
+            pair, index, queries[index], neighbours[index], scale(colors)
+        )
         if titles:
-            axes[0].set_title(titles[index], loc="left")
-        starts = _pixels(queries[index], map_shapes[0], first.shape[1:3])
-        ends = _pixels(neighbours[index], map_shapes[1], second.shape[1:3])
-        colors = colormaps["hsv"](np.linspace(0, 0.9, len(starts)))
-        for start, end, color in zip(starts, ends, colors, strict=True):
-            figure.add_artist(
-                ConnectionPatch(
-                    start,
-                    end,
-                    "data",
-                    "data",
-                    axesA=axes[0],
-                    axesB=axes[1],
-                    color=color,
-                    arrowstyle="-",
-                    linewidth=1.0,
-                )
-            )
-            axes[0].plot(*start, marker="o", markersize=3, color=color)
-            axes[1].plot(*end, marker="o", markersize=3, color=color)
+            pair[0].set_title(titles[index], loc="left", fontsize=TITLE)
     return figure
 
 
-def _pixels(
-    slots: np.ndarray, map_shape: tuple[int, int], image_shape: tuple[int, int]
-) -> np.ndarray:
-    """Centres of positions, as the pixel coordinates (x, y) of `imshow`."""
-    rows, columns = np.divmod(np.asarray(slots), map_shape[1])
-    x = (columns + 0.5) / map_shape[1] * image_shape[1] - 0.5
-    y = (rows + 0.5) / map_shape[0] * image_shape[0] - 0.5
-    return np.stack([x, y], axis=-1)
+def plot_match_criteria(
+    matches: Matches, *, titles: Sequence[str] | None = None
+) -> "Figure":
+    """The same views twice: matched by location, and by feature.
+
+    A line's colour is the distance of its ends in the source image; above each
+    pair of views stands the median of these distances.
+
+    Args:
+        matches: what `find_matches` returns; two to four images are well to be
+            seen.
+        titles: a title an image, on its left.
+
+    Returns:
+        A matplotlib figure, a row an image: the two views with the
+        location-based matches, and again with the feature-based ones.
+
+    Raises:
+        ValueError: if there are not as many titles as images.
+    """
+    count = len(matches.views[0])
+    if titles is not None:
+        check_count("titles", titles, count)
+    side = (WIDTH - 1.1) / 4
+    height = max(side * view.shape[1] / view.shape[2] for view in matches.views)
+    figure = new_figure((height + 0.25) * count + 0.35)
+    # An empty column keeps the two criteria apart.
+    grid = figure.subplots(
+        count, 5, squeeze=False, width_ratios=(1, 1, 0.08, 1, 1)
+    )
+    for axes in grid[:, 2]:
+        axes.set_axis_off()
+    every = np.stack([pairs.distances for pairs in matches.pairs.values()])
+    scale = Scale(figure, every, _NEAR_TO_FAR)
+    scale.add_bar(grid)
+    lines = Lines(figure, matches.views, matches.map_shapes)
+    for row in range(count):
+        for columns, (criterion, pairs) in zip(
+            (slice(0, 2), slice(3, 5)), matches.pairs.items(), strict=True
+        ):
+            axes = grid[row, columns]
+            distances = pairs.distances[row]
+            lines.draw(
+                axes,
+                row,
+                pairs.queries[row],
+                pairs.neighbours[row],
+                scale(distances),
+            )
+            axes[0].set_title(
+                f"by {criterion}: median {np.median(distances):.1f} px",
+                loc="left",
+                fontsize=TEXT,
+            )
+        if titles:
+            grid[row, 0].set_ylabel(titles[row], fontsize=TEXT)
+    return figure
