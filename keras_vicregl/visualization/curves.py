@@ -64,7 +64,8 @@ def plot_curves(
     """
     check_not_empty("history", history)
     seeds = {name: _as_seeds(run) for name, run in history.items()}
-    if not any(seeds.values()):
+    are_runs = any(isinstance(run, Mapping) for run in history.values())
+    if not are_runs and not any(seeds.values()):
         return _plot_run(history)
     for name, runs in seeds.items():
         if not any(runs):

@@ -85,12 +85,16 @@ def plot_embeddings(
         embeddings = {"": embeddings}
     check_not_empty("embeddings", embeddings)
     labels = np.asarray(labels)
-    if labels.ndim != 1 or labels.dtype.kind not in "iu" or labels.min() < 0:
+    if (
+        labels.ndim != 1
+        or labels.dtype.kind not in "iu"
+        or labels.min(initial=0) < 0
+    ):
         raise ValueError(
             "`labels` must be classes (N,), integers from 0 on; received "
             f"{labels.dtype} of shape {labels.shape}."
         )
-    names = check_class_names(class_names, int(labels.max()))
+    names = check_class_names(class_names, int(labels.max(initial=0)))
     for name, values in embeddings.items():
         if len(values) != len(labels):
             raise ValueError(
