@@ -102,6 +102,8 @@ def test_matches_are_the_nearest_ones(model, views, num_matches):
     np.testing.assert_array_equal(found.views[0], batch["views"][views[0]])
 
 
+# Under JAX, tests/models/test_model_views.py has the views of a model.
+@pytest.mark.skipif(keras.backend.backend() == "jax", reason="compiles long")
 def test_views_that_the_model_makes_are_those_that_are_matched(model):
     views = MultiView([ViewGroup(24, 2), ViewGroup((16, 24), 1)], on="device")
     making = keras_vicregl.VICRegL(
