@@ -10,6 +10,7 @@ from keras_vicregl.evaluation.confusion import (
     mean_iou,
 )
 from keras_vicregl.evaluation.knn import evaluate_knn
+from keras_vicregl.evaluation.label_subset import label_subset
 from keras_vicregl.evaluation.linear import evaluate_linear
 from keras_vicregl.evaluation.rank import effective_rank
 from keras_vicregl.evaluation.segmentation import evaluate_segmentation
@@ -22,6 +23,7 @@ __all__ = [
     "evaluate_linear",
     "evaluate_segmentation",
     "extract_features",
+    "label_subset",
     "mean_iou",
     "normalize_images",
 ]

@@ -26,6 +26,34 @@ def check_labels(labels: np.ndarray, num_classes: int, name: str) -> None:
     check_range(labels, num_classes, f"labels of {name}")
 
 
+def check_classes(
+    train: np.ndarray, test: np.ndarray, num_classes: int | None
+) -> int:
+    """The number of classes of labels, or an error.
+
+    Args:
+        train: Labels of the training set.
+        test: Labels of the test set.
+        num_classes: Their number. None: they are those of the training set,
+            and `test` has no others.
+
+    Raises:
+        ValueError: If labels are not (N,) in [0, num_classes), or `test` has
+            one that cannot be learnt.
+    """
+    classes = num_classes or count_classes(train)
+    check_labels(train, classes, "train")
+    check_labels(test, classes, "test")
+    if num_classes is None:
+        missing = np.setdiff1d(test, train)
+        if missing.size:
+            raise ValueError(
+                "test has classes without an example in train: "
+                f"{missing[:10].tolist()}. Pass num_classes if that is right."
+            )
+    return classes
+
+
 def check_range(labels: np.ndarray, num_classes: int, name: str) -> None:
     """Raises a ValueError unless labels are in [0, num_classes)."""
     if not labels.size:

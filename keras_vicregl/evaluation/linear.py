@@ -1,6 +1,7 @@
 """Linear classification on frozen features."""
 
 import math
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -8,15 +9,15 @@ import numpy as np
 from keras_vicregl.evaluation._accuracy import top_k_accuracy
 from keras_vicregl.evaluation._batches import Data
 from keras_vicregl.evaluation._checks import (
-    check_labels,
+    check_classes,
     check_training,
-    count_classes,
 )
 from keras_vicregl.evaluation._features import (
     Preprocess,
     normalize_images,
     train_and_test,
 )
+from keras_vicregl.evaluation._grid import as_rates, choose_rate, hold_out
 
 _MOMENTUM = 0.9
 
@@ -27,9 +28,10 @@ def evaluate_linear(
     test: Data,
     *,
     epochs: int = 100,
-    learning_rate: float = 0.03,
+    learning_rate: float | Sequence[float] = 0.03,
     weight_decay: float = 1e-6,
     batch_size: int = 256,
+    validation_fraction: float = 0.1,
     standardize: bool = True,
     seed: int = 0,
     num_classes: int | None = None,
@@ -48,7 +50,14 @@ def evaluate_linear(
     comparison would measure the scale. `standardize=False` is the protocol
     of the paper, with a learning rate of 0.02 for ResNet and 0.3 for ConvNeXt.
 
-    The layer is trained in NumPy. At this size that takes a fraction of
+    Several learning rates are trained at once, as one wide layer, on the same
+    batches. The best is then chosen by accuracy on examples of the *training*
+    set that were held out, and the layer trained with it on the whole training
+    set, so that the figures are those of a call with this one rate. (Much of
+    the field takes the best on the test set instead, which is higher.)
+
+    `evaluate_augmented_linear` is the paper's protocol as it is. The layer here
+    is trained in NumPy. At this size that takes a fraction of
     `fit`'s overhead, and the same features give the same figures on every
     backend.
 
@@ -62,27 +71,34 @@ def evaluate_linear(
             `extract_features` returned for either.
         test: As `train`.
         epochs: Passes over the training features.
-        learning_rate: At the start of the cosine.
+        learning_rate: At the start of the cosine. A sequence: rates to choose
+            from.
         weight_decay: Multiple of the weights (and biases) added to their
             gradient.
         batch_size: Examples in a training step (all, if there are fewer; the
             rest of an epoch is dropped), and images per call of the backbone.
+        validation_fraction: Share of the training examples, drawn at random
+            by `seed`, that choose among several rates.
         standardize: Whether to shift and scale features to mean 0 and standard
             deviation 1 over the training set.
         seed: Of the initial weights and the order of the examples.
-        num_classes: Default: one more than the largest training label.
+        num_classes: Default: one more than the largest training label, where
+            every class of `test` must have examples in `train`.
         preprocess: Applied to each batch of images before the backbone, or
             None. See `extract_features`.
 
     Returns:
         `"top1"` and, if there are more than five classes, `"top5"`: accuracy
         on `test` as a fraction; `"train_top1"`, accuracy on `train`; and
-        `"train_loss"`, mean cross-entropy on `train`.
+        `"train_loss"`, mean cross-entropy on `train`. Of several rates also
+        the chosen `"learning_rate"` and of each its `"validation_top1_{rate}"`,
+        NaN where it diverged.
 
     Raises:
         ValueError: If an argument is outside what it may be, lengths differ,
-            labels are out of range, the data is empty, a feature is not
-            finite or training diverges.
+            labels are out of range, a class is missing from `train`, the data
+            is empty, a feature is not finite or training diverges (of several
+            rates: with all of them).
 
     Example:
 
@@ -91,7 +107,9 @@ def evaluate_linear(
     >>> evaluate_linear(None, data, data)["top1"]
     1.0
     """
-    check_training(epochs, learning_rate, weight_decay)
+    rates = as_rates(learning_rate)
+    for rate in rates:
+        check_training(epochs, rate, weight_decay)
     (features, labels), (test_features, test_labels) = train_and_test(
         backbone,
         train,
@@ -101,38 +119,45 @@ def evaluate_linear(
         batch_size=batch_size,
         preprocess=preprocess,
     )
-    num_classes = num_classes or count_classes(labels)
-    check_labels(labels, num_classes, "train")
-    check_labels(test_labels, num_classes, "test")
+    num_classes = check_classes(labels, test_labels, num_classes)
     if standardize:
         mean, scale = _statistics(features)
         features = (features - mean) / scale
         test_features = (test_features - mean) / scale
-    # Divergence is reported as an error, not as a warning of every step.
-    with np.errstate(over="ignore", invalid="ignore"):
-        weights, bias = _train(
+
+    def trained(rates: Sequence[float], rows: np.ndarray) -> np.ndarray:
+        return _train(
             features,
             labels,
             num_classes,
+            rows=rows,
             epochs=epochs,
-            learning_rate=learning_rate,
+            learning_rates=rates,
             weight_decay=weight_decay,
             batch_size=batch_size,
             rng=np.random.default_rng(seed),
         )
-        scores = features @ weights + bias
+
+    choice = {}
+    if np.ndim(learning_rate):
+        rows, held = hold_out(len(features), validation_fraction, seed)
+        scores = _scores(features[held], trained(rates, rows))
+        scores = scores.reshape(len(held), len(rates), num_classes)
+        rate, choice = choose_rate(scores, labels[held], rates)
+    parameters = trained([rate], np.arange(len(features)))
+    scores = _scores(features, parameters)
     if not np.isfinite(scores).all():
         raise ValueError(
             "The linear classifier diverged. Lower learning_rate. Received: "
-            f"learning_rate={learning_rate}, standardize={standardize}"
+            f"learning_rate={rate}, standardize={standardize}"
         )
-    test_scores = test_features @ weights + bias
+    test_scores = _scores(test_features, parameters)
     result = {"top1": top_k_accuracy(test_scores, test_labels, 1)}
     if num_classes > 5:
         result["top5"] = top_k_accuracy(test_scores, test_labels, 5)
     result["train_top1"] = top_k_accuracy(scores, labels, 1)
     result["train_loss"] = _cross_entropy(scores, labels)
-    return result
+    return {**result, **choice}
 
 
 def _statistics(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -149,43 +174,73 @@ def _statistics(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     )
 
 
+# Divergence is reported as an error, not as a warning of every step.
+@np.errstate(over="ignore", invalid="ignore")
 def _train(
     features: np.ndarray,
     labels: np.ndarray,
     num_classes: int,
     *,
+    rows: np.ndarray,
     epochs: int,
-    learning_rate: float,
+    learning_rates: Sequence[float],
     weight_decay: float,
     batch_size: int,
     rng: np.random.Generator,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Softmax regression by SGD: weights (F, classes) and bias (classes,)."""
-    count, size = features.shape
+) -> np.ndarray:
+    """Softmax regressions by SGD, one a rate, all on the same batches.
+
+    They lie side by side in one matrix: a product for all of them is up to
+    twice as fast as one each, and what diverges stays in its columns.
+
+    Args:
+        features: (N, F).
+        labels: (N,).
+        num_classes: C.
+        rows: Indices of the examples to train on.
+        epochs: Passes over them.
+        learning_rates: R rates.
+        weight_decay: See `evaluate_linear`.
+        batch_size: See `evaluate_linear`.
+        rng: Draws the initial weights, the same for all rates, and the order.
+
+    Returns:
+        (F + 1, R * C): weights, and in the last row the biases.
+    """
+    count, size, heads = len(rows), features.shape[1], len(learning_rates)
     batch_size = min(batch_size, count)
     one_hot = np.eye(num_classes, dtype=np.float32)
-    # The bias is the weight of a feature that is always 1.
-    features = np.concatenate([features, np.ones((count, 1), np.float32)], 1)
-    parameters = np.zeros((size + 1, num_classes), np.float32)
-    parameters[:size] = rng.normal(0, 0.01, (size, num_classes))
+    parameters = np.zeros((size + 1, heads * num_classes), np.float32)
+    parameters[:size] = np.tile(rng.normal(0, 0.01, (size, num_classes)), heads)
     velocity = np.zeros_like(parameters)
+    # The bias is the weight of a feature that is always 1.
+    inputs = np.ones((batch_size, size + 1), np.float32)
     for epoch in range(epochs):
-        rate = learning_rate * 0.5 * (1 + math.cos(math.pi * epoch / epochs))
-        order = rng.permutation(count)
+        cosine = 1 + math.cos(math.pi * epoch / epochs)
+        rates = np.asarray(learning_rates) * 0.5 * cosine
+        rates = np.repeat(rates.astype(np.float32), num_classes)
+        order = rows[rng.permutation(count)]
         for start in range(0, count - batch_size + 1, batch_size):
-            rows = order[start : start + batch_size]
-            inputs = features[rows]
-            error = _softmax(inputs @ parameters) - one_hot[labels[rows]]
-            gradient = inputs.T @ error / batch_size
+            batch = order[start : start + batch_size]
+            inputs[:, :size] = features[batch]
+            scores = (inputs @ parameters).reshape(-1, heads, num_classes)
+            error = _softmax(scores) - one_hot[labels[batch], None]
+            gradient = inputs.T @ error.reshape(batch_size, -1) / batch_size
             gradient += weight_decay * parameters
             velocity = _MOMENTUM * velocity + gradient
-            parameters -= rate * velocity
-    return parameters[:size], parameters[size]
+            parameters -= rates * velocity
+    return parameters
+
+
+@np.errstate(over="ignore", invalid="ignore")
+def _scores(features: np.ndarray, parameters: np.ndarray) -> np.ndarray:
+    """Scores (N, R * C) of features (N, F) by what `_train` returns."""
+    return features @ parameters[:-1] + parameters[-1]
 
 
 def _softmax(scores: np.ndarray) -> np.ndarray:
-    exponentials = np.exp(scores - scores.max(axis=1, keepdims=True))
-    return exponentials / exponentials.sum(axis=1, keepdims=True)
+    exponentials = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    return exponentials / exponentials.sum(axis=-1, keepdims=True)
 
 
 def _cross_entropy(scores: np.ndarray, labels: np.ndarray) -> float:

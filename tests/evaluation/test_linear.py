@@ -1,8 +1,10 @@
+import math
+
 import numpy as np
 import pytest
 from known_features import averaging_backbone, gaussian_clusters
 
-from keras_vicregl.evaluation import evaluate_linear, linear
+from keras_vicregl.evaluation import _grid, evaluate_linear, linear
 
 
 def labelled(features, labels):
@@ -54,12 +56,13 @@ def test_training_is_that_of_torch(count):
     torch = pytest.importorskip("torch")
     epochs, batch_size, rate, decay = 6, 8, 0.3, 0.05
     features, labels = gaussian_clusters(count, features=4, classes=3)
-    weights, bias = linear._train(
+    parameters = linear._train(
         features,
         labels,
         3,
+        rows=np.arange(count),
         epochs=epochs,
-        learning_rate=rate,
+        learning_rates=[rate],
         weight_decay=decay,
         batch_size=batch_size,
         rng=np.random.default_rng(5),
@@ -89,8 +92,107 @@ def test_training_is_that_of_torch(count):
     # float32 against float64 over 18 steps and weights up to 8; a single
     # step with another rate or order differs by more than 1e-2.
     expected = layer.weight.detach().numpy().T, layer.bias.detach().numpy()
-    np.testing.assert_allclose(weights, expected[0], atol=2e-4)
-    np.testing.assert_allclose(bias, expected[1], atol=2e-4)
+    np.testing.assert_allclose(parameters[:-1], expected[0], atol=2e-4)
+    np.testing.assert_allclose(parameters[-1], expected[1], atol=2e-4)
+
+
+def one_layer(features, labels, epochs, rate, decay, batch_size, seed):
+    """SGD with momentum, L2 and a cosine by epoch, of one layer, in float32."""
+    rng = np.random.default_rng(seed)
+    count, size = features.shape
+    features = np.hstack([features, np.ones((count, 1), np.float32)])
+    weights = np.zeros((size + 1, 7), np.float32)
+    weights[:size] = rng.normal(0, 0.01, (size, 7))
+    velocity = np.zeros_like(weights)
+    for epoch in range(epochs):
+        now = rate * 0.5 * (1 + math.cos(math.pi * epoch / epochs))
+        order = rng.permutation(count)
+        for start in range(0, count - batch_size + 1, batch_size):
+            rows = order[start : start + batch_size]
+            x = features[rows]
+            scores = x @ weights
+            p = np.exp(scores - scores.max(axis=1, keepdims=True))
+            p /= p.sum(axis=1, keepdims=True)
+            p -= np.eye(7, dtype=np.float32)[labels[rows]]
+            velocity = 0.9 * velocity + (x.T @ p / batch_size + decay * weights)
+            weights -= now * velocity
+    return weights
+
+
+def heads(data, rates, rows=None):
+    return linear._train(
+        data["features"],
+        data["labels"],
+        7,
+        rows=np.arange(len(data["labels"])) if rows is None else rows,
+        epochs=5,
+        learning_rates=rates,
+        weight_decay=0.01,
+        batch_size=128,
+        rng=np.random.default_rng(3),
+    )
+
+
+def test_one_rate_is_trained_to_the_bit_as_a_layer_alone(clusters):
+    train = clusters[0]
+    expected = one_layer(
+        train["features"], train["labels"], 5, 0.03, 0.01, 128, seed=3
+    )
+    np.testing.assert_array_equal(heads(train, [0.03]), expected)
+
+
+def test_rates_are_trained_side_by_side_whatever_one_of_them_does(clusters):
+    rows = np.arange(0, 1500, 2)
+    rates = [0.001, 1e30, 0.03]
+    together = heads(clusters[0], rates, rows).reshape(-1, 3, 7)
+    for head in (0, 2):
+        alone = heads(clusters[0], [rates[head]], rows)
+        # Products of other shapes are summed in another order.
+        np.testing.assert_allclose(together[:, head], alone, atol=1e-4)
+    assert not np.isfinite(together[:, 1]).all()
+
+
+def test_the_rate_is_chosen_on_training_examples(clusters):
+    train, test = clusters
+    rates = [3e-5, 1e30, 0.03]
+    result = evaluate_linear(None, train, test, learning_rate=rates)
+    assert result["learning_rate"] == 0.03
+    assert np.isnan(result["validation_top1_1e+30"])
+    # The figures are those of a call with this rate.
+    expected = evaluate_linear(None, train, test, learning_rate=0.03)
+    assert expected == {key: result[key] for key in expected}
+    # Neither the choice nor the accuracies look at the test set.
+    wrong = labelled(test["features"], (test["labels"] + 1) % 7)
+    again = evaluate_linear(None, train, wrong, learning_rate=rates)
+    for key in ("learning_rate", *[f"validation_top1_{r}" for r in rates]):
+        np.testing.assert_equal(again[key], result[key])
+
+
+def test_validation_accuracy_against_scikit_learn(clusters):
+    linear_model = pytest.importorskip("sklearn.linear_model")
+    train, test = clusters
+    mean, scale = train["features"].mean(0), train["features"].std(0)
+    features = (train["features"] - mean) / scale
+    rows, held = _grid.hold_out(1500, 0.2, seed=0)
+    assert not np.intersect1d(rows, held).size
+    assert len(rows) + len(held) == 1500
+    model = linear_model.LogisticRegression(C=1e4, max_iter=1000)
+    model.fit(features[rows], train["labels"][rows])
+    result = evaluate_linear(
+        None, train, test, learning_rate=[0.03], validation_fraction=0.2
+    )
+    # A point, three of 300 examples, for what SGD leaves to do.
+    assert result["validation_top1_0.03"] == pytest.approx(
+        model.score(features[held], train["labels"][held]), abs=0.0101
+    )
+
+
+def test_of_equally_good_rates_the_smallest_is_chosen():
+    scores = np.zeros((2, 3, 2))
+    scores[:, :, 1] = 1
+    rate, choice = _grid.choose_rate(scores, np.array([1, 0]), [0.3, 0.1, 0.2])
+    assert rate == choice["learning_rate"] == 0.1
+    assert choice["validation_top1_0.2"] == 0.5
 
 
 def test_cross_entropy_against_scikit_learn():
@@ -180,6 +282,7 @@ def test_on_images():
 
 
 GOOD = labelled(np.eye(4), np.array([0, 1, 2, 2]))
+DIVERGING = {"weight_decay": 1.0, "validation_fraction": 0.25}
 
 
 @pytest.mark.parametrize(
@@ -195,6 +298,20 @@ GOOD = labelled(np.eye(4), np.array([0, 1, 2, 2]))
             {"learning_rate": 1e30, "weight_decay": 1.0},
             "diverged. Lower learning_rate.*1e\\+30",
         ),
+        (GOOD, {"learning_rate": []}, r"learning_rate=\[\]"),
+        (GOOD, {"learning_rate": [0.1, 0.1]}, "different numbers"),
+        (GOOD, {"learning_rate": [0.1, -1.0]}, "learning_rate=-1.0"),
+        (GOOD, {**DIVERGING, "learning_rate": [1e30]}, "at every"),
+        (
+            GOOD,
+            {"learning_rate": [0.1], "validation_fraction": 1.0},
+            "validation_fraction=1.0",
+        ),
+        (
+            GOOD,
+            {"learning_rate": [0.1], "validation_fraction": 0.1},
+            "of 4. .*validation_fraction=0.1",
+        ),
         (labelled(np.eye(4), np.array([0, 1, 2, 3])), {}, "labels of test"),
         (labelled(np.eye(4), np.arange(3)), {}, "test has 4 features but 3"),
         (labelled(np.eye(4)[:, :3], np.zeros(4, int)), {}, "4 .*3"),
@@ -204,3 +321,12 @@ GOOD = labelled(np.eye(4), np.array([0, 1, 2, 2]))
 def test_bad_arguments(test, options, message):
     with pytest.raises(ValueError, match=message):
         evaluate_linear(None, GOOD, test, **options)
+
+
+def test_classes_that_cannot_be_learnt():
+    train = labelled(np.eye(4), np.array([0, 0, 2, 2]))
+    test = labelled(np.eye(4), np.array([0, 1, 2, 2]))
+    with pytest.raises(ValueError, match=r"without an example.*\[1\]"):
+        evaluate_linear(None, train, test)
+    result = evaluate_linear(None, train, test, num_classes=3)
+    assert result["top1"] == 0.75  # what is left is right
