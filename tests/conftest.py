@@ -36,6 +36,7 @@ if (
         "data/test_failures.py",
         "data/test_scenes.py",
         "data/test_sources.py",
+        "data/test_subset.py",
         "data/test_tfds_source.py",
         "views/test_crop.py",
         "views/test_inputs.py",

@@ -10,6 +10,7 @@ from keras_vicregl.data.scenes import (
     digit_scenes,
 )
 from keras_vicregl.data.sources import load
+from keras_vicregl.data.subset import labels_of, subset
 
 __all__ = [
     "CLASS_NAMES",
@@ -18,7 +19,9 @@ __all__ = [
     "ImageSource",
     "as_dataset",
     "digit_scenes",
+    "labels_of",
     "load",
     "steps_per_epoch",
+    "subset",
     "view_batches",
 ]

@@ -9,6 +9,7 @@ from keras_vicregl.evaluation.confusion import (
     confusion_matrix,
     mean_iou,
 )
+from keras_vicregl.evaluation.image_batches import image_batches
 from keras_vicregl.evaluation.knn import evaluate_knn
 from keras_vicregl.evaluation.label_subset import label_subset
 from keras_vicregl.evaluation.linear import evaluate_linear
@@ -23,6 +24,7 @@ __all__ = [
     "evaluate_linear",
     "evaluate_segmentation",
     "extract_features",
+    "image_batches",
     "label_subset",
     "mean_iou",
     "normalize_images",
