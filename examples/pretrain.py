@@ -34,8 +34,8 @@ import sys
 
 # Settings that do not bear upon what is learnt, and may change on the way.
 FREE = (
-    *("save_every", "log_every", "knn_every", "knn_split", "export"),
-    "strategy",
+    *("save_every", "log_every", "export", "strategy"),
+    *("evaluate", "evaluate_every", "evaluate_split"),
 )
 
 
@@ -73,8 +73,15 @@ def parse_arguments():
     add("--strategy", default="auto", help="auto, none, or a backend's own")
     add("--save-every", type=int, help="steps; by default epochs only")
     add("--log-every", type=int, default=50, help="steps")
-    add("--knn-every", type=int, default=0, help="epochs; 0: never")
-    add("--knn-split", default="test", help="of the same data, with labels")
+    add(
+        "--evaluate",
+        nargs="*",
+        default=[],
+        choices=("knn", "linear", "segmentation", "rank"),
+        help="what to log of the frozen backbone as it trains",
+    )
+    add("--evaluate-every", type=int, default=1, help="epochs")
+    add("--evaluate-split", default="test", help="to test on, of the same data")
     add(
         "--export",
         nargs="*",
@@ -111,8 +118,8 @@ def main():
     from keras_vicregl.recipes import RECIPES
     from keras_vicregl.training import (
         TrainingInterrupted,
+        feature_evaluation,
         keep_settings,
-        knn_evaluation,
         pretrain,
     )
 
@@ -153,10 +160,11 @@ def main():
             )
         )
     evaluate = None
-    if arguments.knn_every:
-        evaluate = knn_evaluation(
+    if arguments.evaluate:
+        evaluate = feature_evaluation(
             source,
-            open_split(arguments.knn_split),
+            open_split(arguments.evaluate_split),
+            arguments.evaluate,
             size=recipe.views["groups"][0]["size"],
         )
     make_batches = setup.batches(
@@ -185,7 +193,7 @@ def main():
             save_freq=arguments.save_every or "epoch",
             log_every=arguments.log_every,
             evaluate=evaluate,
-            evaluate_every=arguments.knn_every or 1,
+            evaluate_every=arguments.evaluate_every,
             verbose="auto" if setup.is_chief else 0,
         )
     except TrainingInterrupted as interruption:

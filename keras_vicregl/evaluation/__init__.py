@@ -9,6 +9,10 @@ from keras_vicregl.evaluation.confusion import (
     confusion_matrix,
     mean_iou,
 )
+from keras_vicregl.evaluation.finetuning import (
+    evaluate_augmented_linear,
+    evaluate_finetuning,
+)
 from keras_vicregl.evaluation.image_batches import image_batches
 from keras_vicregl.evaluation.knn import evaluate_knn
 from keras_vicregl.evaluation.label_subset import label_subset
@@ -20,6 +24,8 @@ __all__ = [
     "class_iou",
     "confusion_matrix",
     "effective_rank",
+    "evaluate_augmented_linear",
+    "evaluate_finetuning",
     "evaluate_knn",
     "evaluate_linear",
     "evaluate_segmentation",

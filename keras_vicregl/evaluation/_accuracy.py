@@ -1,6 +1,18 @@
-"""Accuracy of scores."""
+"""Scores of linear classifiers, and their accuracy."""
 
 import numpy as np
+
+
+# Whoever needs them finite checks that.
+@np.errstate(over="ignore", invalid="ignore")
+def linear_scores(features: np.ndarray, parameters: np.ndarray) -> np.ndarray:
+    """Scores (N, C) of features (N, F).
+
+    Args:
+        features: (N, F).
+        parameters: (F + 1, C): weights, and in the last row biases.
+    """
+    return features @ parameters[:-1] + parameters[-1]
 
 
 def top_k_accuracy(scores: np.ndarray, labels: np.ndarray, k: int) -> float:

@@ -18,11 +18,17 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 Preprocess = Callable[[np.ndarray], np.ndarray] | None
 
 
-def normalize_images(images: np.ndarray) -> np.ndarray:
-    """Scales images of 0 to 255 and normalises with ImageNet's statistics.
+def normalize_images(
+    images: np.ndarray,
+    mean: tuple[float, float, float] = IMAGENET_MEAN,
+    std: tuple[float, float, float] = IMAGENET_STD,
+) -> np.ndarray:
+    """Scales images of 0 to 255 and normalises their channels.
 
     Args:
         images: Shape (..., 3), values in 0 to 255.
+        mean: Of the channels, on a scale of [0, 1]. Default: ImageNet's.
+        std: Their standard deviations.
 
     Returns:
         float32, same shape: (images / 255 - mean) / std.
@@ -32,8 +38,8 @@ def normalize_images(images: np.ndarray) -> np.ndarray:
     >>> normalize_images(np.array([[0.485, 0.456, 0.406]]) * 255).round(6)
     array([[0., 0., 0.]], dtype=float32)
     """
-    mean = np.array(IMAGENET_MEAN, np.float32)
-    std = np.array(IMAGENET_STD, np.float32)
+    mean = np.array(mean, np.float32)
+    std = np.array(std, np.float32)
     images = np.asarray(images, np.float32)
     # One multiplication and one addition a value.
     return images * (1 / (255 * std)) - mean / std

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
-from keras_vicregl.evaluation._accuracy import top_k_accuracy
+from keras_vicregl.evaluation._accuracy import linear_scores, top_k_accuracy
 from keras_vicregl.evaluation._batches import Data
 from keras_vicregl.evaluation._checks import (
     check_classes,
@@ -141,17 +141,17 @@ def evaluate_linear(
     choice = {}
     if np.ndim(learning_rate):
         rows, held = hold_out(len(features), validation_fraction, seed)
-        scores = _scores(features[held], trained(rates, rows))
+        scores = linear_scores(features[held], trained(rates, rows))
         scores = scores.reshape(len(held), len(rates), num_classes)
         rate, choice = choose_rate(scores, labels[held], rates)
     parameters = trained([rate], np.arange(len(features)))
-    scores = _scores(features, parameters)
+    scores = linear_scores(features, parameters)
     if not np.isfinite(scores).all():
         raise ValueError(
             "The linear classifier diverged. Lower learning_rate. Received: "
             f"learning_rate={rate}, standardize={standardize}"
         )
-    test_scores = _scores(test_features, parameters)
+    test_scores = linear_scores(test_features, parameters)
     result = {"top1": top_k_accuracy(test_scores, test_labels, 1)}
     if num_classes > 5:
         result["top5"] = top_k_accuracy(test_scores, test_labels, 5)
@@ -230,12 +230,6 @@ def _train(
             velocity = _MOMENTUM * velocity + gradient
             parameters -= rates * velocity
     return parameters
-
-
-@np.errstate(over="ignore", invalid="ignore")
-def _scores(features: np.ndarray, parameters: np.ndarray) -> np.ndarray:
-    """Scores (N, R * C) of features (N, F) by what `_train` returns."""
-    return features @ parameters[:-1] + parameters[-1]
 
 
 def _softmax(scores: np.ndarray) -> np.ndarray:

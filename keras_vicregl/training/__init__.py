@@ -1,26 +1,30 @@
-"""Training that can be interrupted: checkpoints, logs, `pretrain`."""
+"""Training that can be interrupted: checkpoints, logs, `pretrain`.
+
+And figures of merit while it goes on: `Evaluation`.
+"""
 
 from keras_vicregl.training._folder import Position
 from keras_vicregl.training._state import Stateful
 from keras_vicregl.training.checkpoint import TrainingCheckpoint
+from keras_vicregl.training.evaluation import Evaluation, feature_evaluation
 from keras_vicregl.training.interruption import (
     StopSignals,
     TrainingInterrupted,
 )
-from keras_vicregl.training.knn import knn_evaluation
 from keras_vicregl.training.log import TrainingLog, read_history, read_rows
 from keras_vicregl.training.pretrain import pretrain
 from keras_vicregl.training.settings import keep_settings
 
 __all__ = [
+    "Evaluation",
     "Position",
     "Stateful",
     "StopSignals",
     "TrainingCheckpoint",
     "TrainingInterrupted",
     "TrainingLog",
+    "feature_evaluation",
     "keep_settings",
-    "knn_evaluation",
     "pretrain",
     "read_history",
     "read_rows",

@@ -1,37 +1,16 @@
-"""What else is done at the end of epochs: evaluation, pictures, TensorBoard."""
+"""What else is done at the end of epochs: pictures, TensorBoard."""
 
 from __future__ import annotations
 
 import importlib.util
 import pathlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 
 from keras_vicregl.training.log import read_history
-
-
-class Evaluation(keras.callbacks.Callback):
-    """Puts figures of merit into the logs, every few epochs and at the end."""
-
-    def __init__(
-        self,
-        function: Callable[[keras.Model], Mapping[str, float]],
-        every: int,
-        epochs: int,
-    ) -> None:
-        super().__init__()
-        self._function = function
-        self._every = every
-        self._epochs = epochs
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        """Evaluates the model, as far as it is."""
-        done = epoch + 1
-        if done % self._every == 0 or done == self._epochs:
-            logs.update(self._function(self.model))
 
 
 class Curves(keras.callbacks.Callback):

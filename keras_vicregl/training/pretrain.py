@@ -16,13 +16,10 @@ from keras_vicregl.distribution.processes import (
     process_index,
 )
 from keras_vicregl.models.guards import StopOnNonFinite, WarnOnCollapse
-from keras_vicregl.training._callbacks import (
-    Curves,
-    Evaluation,
-    TensorBoardSink,
-)
+from keras_vicregl.training._callbacks import Curves, TensorBoardSink
 from keras_vicregl.training._files import check_writable
 from keras_vicregl.training.checkpoint import TrainingCheckpoint
+from keras_vicregl.training.evaluation import Evaluation
 from keras_vicregl.training.interruption import (
     StopSignals,
     TrainingInterrupted,
@@ -80,7 +77,8 @@ def pretrain(
             within epochs as well.
         log_every: steps between rows of `steps.jsonl`.
         evaluate: takes the model and returns figures for the logs of an
-            epoch, such as `{"knn_top1": 0.4}`.
+            epoch, such as `{"knn_top1": 0.4}`: what `feature_evaluation`
+            returns.
         evaluate_every: epochs between evaluations. The last is evaluated too.
         callbacks: further callbacks of `fit`. What they need to continue must
             be in the model or derive from the epoch.

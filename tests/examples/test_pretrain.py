@@ -19,7 +19,8 @@ ARGUMENTS = [
     *("--data-options", "count=24", "--batch-size", "8", "--epochs", "2"),
     *("--model", "expander_units=[8,8]", "--alpha", "1"),
     *("--views", "hue=0.2", "--backend", keras.backend.backend()),
-    *("--save-every", "2", "--log-every", "1", "--knn-every", "2"),
+    *("--save-every", "2", "--log-every", "1", "--evaluate-every", "2"),
+    *("--evaluate", "knn", "rank"),
 ]
 
 
@@ -106,14 +107,15 @@ def test_it_stops_on_sigterm_and_continues(lives):
     assert (resumed["epoch"], resumed["step"]) == (1, 1)
 
 
-def test_epochs_have_all_terms_monitors_and_the_neighbours(lives):
+def test_epochs_have_all_terms_monitors_and_evaluations(lives):
     first, last = read_rows(lives[0] / "epochs.jsonl")
     assert {"loss", "inv", "var", "cov", "repr_std", "emb_corr", "top1"} <= set(
         first
     )
     assert "local_inv" not in first
-    assert "knn_top1" not in first
+    assert not {"knn_top1", "rank"} & set(first)
     assert 0 <= last["knn_top1"] <= 1
+    assert 1 <= last["rank"] < 8.1  # of 8 features
     # The cosine ends at a thousandth of 0.016 * 8 / 256.
     np.testing.assert_allclose(last["learning_rate"], 5e-7, rtol=1e-3)
 
