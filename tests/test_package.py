@@ -32,6 +32,11 @@ data = {"images": views[0], "labels": np.arange(8) % 2}
 keras_vicregl.evaluation.evaluate_knn(
     model.backbone, data, data, k=1, preprocess=None
 )
+images = rng.integers(0, 256, (8, 16, 16, 3), dtype="uint8")
+data = {"images": images, "labels": np.arange(8) % 2}
+keras_vicregl.evaluation.evaluate_augmented_linear(
+    model.backbone, data, data, epochs=1
+)
 assert not any(sys.modules[name] for name in absent)
 """
 

@@ -43,6 +43,7 @@ class Classifier(keras.Model):
         seed: int,
         views: MultiView | None,
     ) -> None:
+        channels = feature_channels(backbone)
         # The policy is for `compile`, which scales the loss in float16.
         super().__init__(autocast=False, dtype=backbone.dtype_policy)
         self.backbone = _copy(backbone)
@@ -51,7 +52,6 @@ class Classifier(keras.Model):
         self.learning_rates = tuple(learning_rates)
         self.backbone_learning_rate = backbone_learning_rate
         self.views = views
-        channels = feature_channels(self.backbone)
         heads = len(self.learning_rates)
         self.heads = keras.layers.Dense(heads * num_classes, dtype="float32")
         self.heads.build((None, channels))

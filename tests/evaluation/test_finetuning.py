@@ -284,6 +284,11 @@ def test_files_give_what_arrays_do(tmp_path):
         evaluate_augmented_linear(backbone, files, files)
 
 
+def test_a_backbone_that_cannot_be_trained():
+    with pytest.raises(ValueError, match=r"must be a keras.Model; received"):
+        evaluate_finetuning(lambda images: images, GOOD, GOOD)
+
+
 GOOD = colored(12)
 NO_LABELS = {"images": GOOD["images"]}
 TWO_CLASSES = {**GOOD, "labels": GOOD["labels"] % 2}
