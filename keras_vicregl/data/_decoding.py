@@ -11,6 +11,7 @@ from __future__ import annotations
 import zlib
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from keras_vicregl.data._orientation import (
@@ -30,12 +31,15 @@ _PALETTE = 3  # colour type of PNG
 _GRAY = 0
 
 
-def decode_example(encoded: dict[str, Any]) -> dict[str, tf.Tensor]:
+def decode_example(
+    encoded: dict[str, Any], mask_labels: np.ndarray | None = None
+) -> dict[str, tf.Tensor]:
     """An example whose image, and mask if it has one, are no longer files.
 
     Args:
         encoded: Dictionary with scalar strings, the contents of files, under
             `"images"` and perhaps `"segmentation_masks"`.
+        mask_labels: See `decode_mask`.
 
     Returns:
         The dictionary with `"images"` (H, W, 3) and `"segmentation_masks"`
@@ -48,7 +52,7 @@ def decode_example(encoded: dict[str, Any]) -> dict[str, tf.Tensor]:
     image = decode_image(encoded[IMAGES])
     if MASKS not in encoded:
         return {**encoded, IMAGES: image}
-    mask = decode_mask(encoded[MASKS])
+    mask = decode_mask(encoded[MASKS], mask_labels)
     return {**encoded, IMAGES: image, MASKS: of_size(mask, tf.shape(image)[:2])}
 
 
@@ -84,13 +88,16 @@ def decode_image(data: tf.Tensor) -> tf.Tensor:
     return tf.ensure_shape(image, (None, None, 3))
 
 
-def decode_mask(data: tf.Tensor) -> tf.Tensor:
+def decode_mask(
+    data: tf.Tensor, mask_labels: np.ndarray | None = None
+) -> tf.Tensor:
     """Classes of a segmentation mask, turned as its orientation says.
 
     Args:
         data: Scalar string, the contents of a PNG file of one channel, or of
             one with a palette, whose indices are then the classes (as in
             PASCAL VOC).
+        mask_labels: (256,) uint8: what each class becomes. None: itself.
 
     Returns:
         (H, W, 1) uint8.
@@ -113,7 +120,11 @@ def decode_mask(data: tf.Tensor) -> tf.Tensor:
     mask = check(
         tf.reduce_max(mask) <= 255, "the classes of a mask must be <= 255", mask
     )
-    return turned(tf.cast(mask, tf.uint8), png_orientation(data))
+    if mask_labels is None:
+        mask = tf.cast(mask, tf.uint8)
+    else:
+        mask = tf.gather(mask_labels, mask)
+    return turned(mask, png_orientation(data))
 
 
 def is_plain_jpeg(data: tf.Tensor) -> tf.Tensor:

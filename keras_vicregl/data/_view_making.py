@@ -9,6 +9,7 @@ from keras_vicregl.data import _failures
 from keras_vicregl.data.image_source import IMAGES, MASKS, ImageSource
 
 if TYPE_CHECKING:
+    import numpy as np
     import tensorflow as tf
 
     from keras_vicregl.data._epochs import Plan
@@ -119,7 +120,9 @@ def _maker(
         from keras_vicregl.data import _decoding
 
         def whole(example: dict) -> dict:
-            return multi_view(_decoding.decode_example(example))
+            return multi_view(
+                _decoding.decode_example(example, source.mask_labels)
+            )
 
         if decode_whole or not takes_files:
             return whole(example)
@@ -131,14 +134,16 @@ def _maker(
         )
         return tf.cond(
             _decoding.is_plain_jpeg(example[IMAGES]),
-            lambda: multi_view(_with_mask(example)),
+            lambda: multi_view(_with_mask(example, source.mask_labels)),
             lambda: apart(example),
         )
 
     return make
 
 
-def _with_mask(example: Mapping[str, Any]) -> dict[str, Any]:
+def _with_mask(
+    example: Mapping[str, Any], mask_labels: np.ndarray | None
+) -> dict[str, Any]:
     """An example with its mask decoded, and the image still a JPEG file."""
     import tensorflow as tf
 
@@ -147,5 +152,5 @@ def _with_mask(example: Mapping[str, Any]) -> dict[str, Any]:
     if MASKS not in example:
         return dict(example)
     size = tf.image.extract_jpeg_shape(example[IMAGES])[:2]
-    mask = _decoding.decode_mask(example[MASKS])
+    mask = _decoding.decode_mask(example[MASKS], mask_labels)
     return {**example, MASKS: _decoding.of_size(mask, size)}

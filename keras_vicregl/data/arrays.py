@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_vicregl.data._checks import check_labels
+from keras_vicregl.data._order import shuffled
 from keras_vicregl.data.image_source import IMAGES, LABELS, MASKS, ImageSource
 
 if TYPE_CHECKING:
@@ -81,9 +82,18 @@ class ArraySource(ImageSource):
         )
         self._arrays = dict(arrays)
 
-    def dataset(self) -> tf.data.Dataset:
+    def dataset(self, order_seed: int | None = None) -> tf.data.Dataset:
         """See `ImageSource.dataset`."""
-        return as_dataset(self._arrays)
+        if order_seed is None:
+            return as_dataset(self._arrays)
+        import tensorflow as tf
+
+        with tf.device("cpu"):
+            order = shuffled(len(self), order_seed)
+            read = self._reader()
+            return tf.data.Dataset.from_tensor_slices(order).map(
+                lambda index: read(index, {})
+            )
 
     def _reader(self) -> Callable[[Any, Any], dict]:
         import tensorflow as tf

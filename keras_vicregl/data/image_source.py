@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from keras_vicregl.data import _epochs
 
 if TYPE_CHECKING:
+    import numpy as np
     import tensorflow as tf
 
     from keras_vicregl.data._failures import Failures
@@ -34,6 +35,8 @@ class ImageSource:
         has_masks: Whether there are segmentation masks.
         on_error: `"raise"` or `"skip"`: what to do about an image that cannot
             be read.
+        mask_labels: (256,) uint8, what each label in a mask's file becomes, or
+            None: masks are as they are in files.
 
     Example:
 
@@ -60,12 +63,18 @@ class ImageSource:
         class_names: Sequence[str] | None = None,
         has_masks: bool = False,
         on_error: str = "raise",
+        mask_labels: np.ndarray | None = None,
     ) -> None:
+        if mask_labels is not None and not has_masks:
+            raise ValueError(
+                f"mask_labels were given, but {name} has no masks: pass masks."
+            )
         self.name = name
         self.num_classes = num_classes
         self.class_names = None if class_names is None else tuple(class_names)
         self.has_masks = has_masks
         self.on_error = on_error
+        self.mask_labels = mask_labels
         self._length = length
         # As tf.data counts: below 0 where it is not known.
         self._cardinality = length
@@ -83,8 +92,13 @@ class ImageSource:
         masks = ", masks" if self.has_masks else ""
         return f"<ImageSource {self.name}: {len(self)} images, {labels}{masks}>"
 
-    def dataset(self) -> tf.data.Dataset:
-        """All examples once and in order, not batched.
+    def dataset(self, order_seed: int | None = None) -> tf.data.Dataset:
+        """All examples once, not batched.
+
+        Args:
+            order_seed: Seed of the order, an int64. (Data sets of TFDS that are
+                not cached are shuffled within a buffer.) None leaves it as it
+                is.
 
         Returns:
             A data set of dictionaries. With `on_error="skip"` images that
@@ -101,11 +115,12 @@ class ImageSource:
 
         with tf.device("cpu"):
             encoded = self._reader()
-            plan = _epochs.Plan(_GROUP, False, False, (0, 1))
-            groups = self._groups(plan, tf.constant(0, tf.int64))
+            plan = _epochs.Plan(_GROUP, False, order_seed is not None, (0, 1))
+            groups = self._groups_in_order(plan, order_seed)
 
             def make(index: tf.Tensor, element: Any) -> dict:
-                return _decoding.decode_example(encoded(index, element))
+                example = encoded(index, element)
+                return _decoding.decode_example(example, self.mask_labels)
 
             failures = self._failures(make, groups.element_spec[1])
             examples = groups.interleave(
@@ -130,6 +145,22 @@ class ImageSource:
                 return examples
             count = tf.data.experimental.assert_cardinality(len(self))
             return examples.apply(count)
+
+    def _groups_in_order(
+        self, plan: _epochs.Plan, order_seed: int | None
+    ) -> tf.data.Dataset:
+        """Groups of a single epoch."""
+        import tensorflow as tf
+
+        def groups(seed: tf.Tensor) -> tf.data.Dataset:
+            # As in `_epochs.epochs`: not to depend on `tf.random.set_seed`.
+            tf.compat.v1.set_random_seed(1)
+            return self._groups(plan, seed)
+
+        if order_seed is None:
+            return self._groups(plan, tf.constant(0, tf.int64))
+        seed = tf.constant(order_seed, tf.int64)
+        return tf.data.Dataset.from_tensors(seed).flat_map(groups)
 
     def _groups(
         self, plan: _epochs.Plan, order_seed: tf.Tensor

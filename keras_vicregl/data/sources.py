@@ -11,6 +11,7 @@ import numpy as np
 from keras_vicregl.data.arrays import from_arrays
 from keras_vicregl.data.files import from_files, from_folder
 from keras_vicregl.data.image_source import LABELS, MASKS, ImageSource
+from keras_vicregl.data.mask_labels import label_table, relabel
 from keras_vicregl.data.scenes import CLASS_NAMES, digit_scenes
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def load(
     *,
     labels: bool | str | Sequence[int] = True,
     masks: bool | str | os.PathLike | Sequence[str | os.PathLike] | None = None,
+    mask_labels: Mapping[int, int] | None = None,
     class_names: Sequence[str] | None = None,
     on_error: str = "raise",
     cache: bool | str | os.PathLike = False,
@@ -78,6 +80,9 @@ def load(
             folder: the folder of masks, where they have the images' names. Of
             a list of files: a list of files. Of TFDS: True or the name of the
             feature. False leaves out those of arrays and scenes.
+        mask_labels: What each label in the masks becomes, as
+            `CITYSCAPES_TRAIN_IDS`; labels that are not in it become 255, which
+            is ignored. Default: they stay as they are.
         class_names: Names of the classes of labels. Of a folder: which folder
             has which label; by default all, sorted.
         on_error: What to do about an image that cannot be read - it is missing,
@@ -116,6 +121,9 @@ def load(
         raise ValueError(
             f"on_error must be 'raise' or 'skip'. Received: {on_error!r}"
         )
+    table = None
+    if mask_labels is not None:
+        table = label_table(mask_labels)
     kind = _kind_of(source)
     given = {
         "split": split,
@@ -130,12 +138,12 @@ def load(
     if kind == _SCENES:
         split = "train" if split is None else split
         arrays = digit_scenes(split, **{"count": _SCENE_COUNT, **options})
-        arrays = _without(arrays, labels, masks)
+        arrays = _relabelled(_without(arrays, labels, masks), mask_labels)
         names = CLASS_NAMES if LABELS in arrays else None
         return from_arrays(arrays, f"{_SCENES}/{split}", names)
     if kind == _ARRAYS:
         if isinstance(source, Mapping):
-            source = _without(source, labels, masks)
+            source = _relabelled(_without(source, labels, masks), mask_labels)
         return from_arrays(source, class_names=class_names)
     if kind == _TFDS:
         from keras_vicregl.data.tfds_source import from_tfds
@@ -149,6 +157,7 @@ def load(
             cache=_checked_cache(cache, may_be_folder=False),
             data_dir=data_dir,
             manual_dir=manual_dir,
+            mask_labels=table,
             **options,
         )
     common = {
@@ -156,6 +165,7 @@ def load(
         "on_error": on_error,
         "cache": _checked_cache(cache, may_be_folder=True),
         "masks": None if masks is False else masks,
+        "mask_labels": table,
     }
     if masks is True:
         raise ValueError(
@@ -225,3 +235,13 @@ def _without(
     if masks is False:
         left_out.add(MASKS)
     return {k: v for k, v in arrays.items() if k not in left_out}
+
+
+def _relabelled(
+    arrays: Mapping[str, np.ndarray], mask_labels: Mapping[int, int] | None
+) -> Mapping[str, np.ndarray]:
+    if mask_labels is None:
+        return arrays
+    if MASKS not in arrays:
+        raise ValueError("mask_labels were given, but there are no masks.")
+    return {**arrays, MASKS: relabel(arrays[MASKS], mask_labels)}

@@ -12,6 +12,7 @@ from keras_vicregl.data import _epochs
 from keras_vicregl.data.image_source import IMAGES, LABELS, MASKS, ImageSource
 
 if TYPE_CHECKING:
+    import numpy as np
     import tensorflow as tf
     import tensorflow_datasets as tfds
 
@@ -86,6 +87,7 @@ def from_tfds(
     cache: bool,
     data_dir: str | os.PathLike | None,
     manual_dir: str | os.PathLike | None,
+    mask_labels: np.ndarray | None = None,
     **options: Any,
 ) -> StreamSource:
     """A source of a data set of TFDS.
@@ -99,6 +101,7 @@ def from_tfds(
         cache: Whether to keep it in memory.
         data_dir: Where TFDS has or puts it.
         manual_dir: Where files are that TFDS cannot download itself.
+        mask_labels: See `ImageSource`.
         **options: Of `tfds.builder`.
 
     Raises:
@@ -145,6 +148,7 @@ def from_tfds(
         class_names=None if feature is None else feature.names,
         has_masks=keys.mask is not None,
         on_error=on_error,
+        mask_labels=mask_labels,
     )
 
 
@@ -180,9 +184,10 @@ class _Keys:
             self.label = self._choose(
                 "labels", labels, classes, [self._supervised[1], "label"]
             )
-        self.mask = self._choose(
-            "masks", masks or False, [k for k in gray if k != self.image], gray
-        )
+        # A mask's file is grey, though its feature may not say so: then it has
+        # to be named.
+        others = [k for k in images if k != self.image]
+        self.mask = self._choose("masks", masks or False, others, gray)
 
     @property
     def all(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""Evaluation of a frozen backbone: neighbours, linear layer, segmentation."""
+"""Evaluation of a backbone: neighbours, linear layer, segmentation."""
 
 from keras_vicregl.evaluation._features import (
     extract_features,
@@ -19,8 +19,21 @@ from keras_vicregl.evaluation.label_subset import label_subset
 from keras_vicregl.evaluation.linear import evaluate_linear
 from keras_vicregl.evaluation.rank import effective_rank
 from keras_vicregl.evaluation.segmentation import evaluate_segmentation
+from keras_vicregl.evaluation.segmentation_protocols import (
+    SEGMENTATION_PROTOCOLS,
+    SegmentationProtocol,
+)
+from keras_vicregl.evaluation.segmentation_training import (
+    SegmentationResult,
+    train_segmentation,
+)
+from keras_vicregl.evaluation.segmenter import Segmenter
 
 __all__ = [
+    "SEGMENTATION_PROTOCOLS",
+    "SegmentationProtocol",
+    "SegmentationResult",
+    "Segmenter",
     "class_iou",
     "confusion_matrix",
     "effective_rank",
@@ -34,4 +47,5 @@ __all__ = [
     "label_subset",
     "mean_iou",
     "normalize_images",
+    "train_segmentation",
 ]

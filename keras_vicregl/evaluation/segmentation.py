@@ -1,10 +1,8 @@
 """Linear segmentation on frozen feature maps."""
 
-from typing import Any
-
 import keras
 import numpy as np
-from keras import layers, ops
+from keras import ops
 
 from keras_vicregl.evaluation._batches import Data
 from keras_vicregl.evaluation._checks import (
@@ -17,11 +15,14 @@ from keras_vicregl.evaluation._features import (
     normalize_images,
     train_and_test,
 )
-from keras_vicregl.evaluation.confusion import (
-    class_iou,
-    confusion_matrix,
-    mean_iou,
+from keras_vicregl.evaluation._resizing import upsample_scores
+from keras_vicregl.evaluation._segmentation_head import (
+    PixelCrossEntropy,
+    decay,
+    linear_head,
+    segmentation_figures,
 )
+from keras_vicregl.evaluation.confusion import confusion_matrix
 
 
 def evaluate_segmentation(
@@ -47,8 +48,9 @@ def evaluate_segmentation(
     power 0.9, to a thousandth: the linear frozen evaluation of Bardes et al.,
     "VICRegL" (NeurIPS 2022). The features are computed once and without
     augmentation, and batch size, learning rate and length suit thousands of
-    small images rather than 40,000 iterations on Pascal VOC. Any size of map
-    and mask will do, as long as it is the same for all examples of a set.
+    small images rather than 40,000 iterations on Pascal VOC, for which there is
+    `train_segmentation`. Any size of map and mask will do, as long as it is the
+    same for all examples of a set.
 
     The intersection over union of a class is taken over all test pixels at
     once. A class that is neither in the labels nor in the predictions has none,
@@ -128,19 +130,14 @@ def evaluate_segmentation(
                 "The segmentation head diverged. Lower learning_rate. "
                 f"Received: learning_rate={learning_rate}"
             )
-        scores = _upsample(scores, test_masks.shape[1:3])
+        scores = upsample_scores(scores, test_masks.shape[1:3])
         confusion += confusion_matrix(
             test_masks[rows, ..., 0],
             ops.convert_to_numpy(ops.argmax(scores, axis=1)),
             num_classes,
             ignore_label,
         )
-    iou = class_iou(confusion)
-    return {
-        "mean_iou": mean_iou(confusion),
-        "pixel_accuracy": float(np.trace(confusion) / confusion.sum()),
-        **{f"iou_{index}": float(value) for index, value in enumerate(iou)},
-    }
+    return segmentation_figures(confusion)
 
 
 def _checked_masks(
@@ -179,25 +176,8 @@ def _train(
     """The trained head: (B, h, w, F) to scores (B, h, w, classes)."""
     batch_size = min(batch_size, len(maps))
     steps = len(maps) // batch_size
-    # Float32 whatever the global policy. Keras' own weight_decay is decoupled;
-    # half a squared norm has the weights themselves for a gradient.
-    head = keras.Sequential(
-        [
-            keras.Input((None, None, maps.shape[-1])),
-            layers.BatchNormalization(
-                momentum=0.9, epsilon=1e-5, dtype="float32"
-            ),
-            layers.Conv2D(
-                num_classes,
-                1,
-                kernel_initializer=keras.initializers.RandomNormal(
-                    stddev=0.01, seed=seed
-                ),
-                kernel_regularizer=keras.regularizers.L2(weight_decay / 2),
-                dtype="float32",
-            ),
-        ]
-    )
+    head = linear_head(maps.shape[-1], num_classes, seed=seed)
+    decay([head.layers[-1].kernel], weight_decay)
     schedule = keras.optimizers.schedules.PolynomialDecay(
         learning_rate,
         decay_steps=epochs * steps,
@@ -206,7 +186,7 @@ def _train(
     )
     head.compile(
         optimizer=keras.optimizers.SGD(schedule, momentum=0.9),
-        loss=_PixelCrossEntropy(ignore_label),
+        loss=PixelCrossEntropy(ignore_label),
     )
     rng = np.random.default_rng(seed)
     for _ in range(epochs):
@@ -215,50 +195,3 @@ def _train(
             rows = order[step * batch_size : (step + 1) * batch_size]
             head.train_on_batch(maps[rows], masks[rows])
     return head
-
-
-class _PixelCrossEntropy(keras.losses.Loss):
-    """Mean cross-entropy of upsampled scores over the pixels with a label."""
-
-    def __init__(self, ignore_label: int | None) -> None:
-        super().__init__(dtype="float32")
-        self.ignore_label = ignore_label
-
-    def call(self, y_true: Any, y_pred: Any) -> Any:
-        """Loss of masks (B, H, W, 1) and scores (B, h, w, C): a scalar."""
-        scores = _upsample(y_pred, y_true.shape[1:3])
-        labels = ops.cast(ops.transpose(y_true, (0, 3, 1, 2)), "int32")
-        classes = np.arange(y_pred.shape[-1], dtype=np.int32)[:, None, None]
-        own = ops.sum(ops.where(ops.equal(labels, classes), scores, 0.0), 1)
-        losses = ops.logsumexp(scores, axis=1) - own
-        if self.ignore_label is None:
-            return ops.mean(losses)
-        counted = ops.not_equal(labels[:, 0], self.ignore_label)
-        counted = ops.cast(counted, losses.dtype)
-        return ops.sum(losses * counted) / ops.maximum(ops.sum(counted), 1.0)
-
-
-def _interpolation(size: int, samples: int) -> np.ndarray:
-    """Matrix (size, samples) of bilinear resizing along an axis.
-
-    Pixel centres are at half coordinates; beyond the outermost samples their
-    value continues.
-    """
-    positions = (np.arange(size) + 0.5) * samples / size - 0.5
-    positions = positions.clip(0, samples - 1)
-    distance = np.abs(positions[:, None] - np.arange(samples))
-    return np.maximum(1 - distance, 0).astype(np.float32)
-
-
-def _upsample(scores: Any, size: tuple[int, int]) -> Any:
-    """Resizes scores (B, h, w, C) bilinearly to (B, C, *size).
-
-    Classes first: upsampling is then two matrix products on contiguous rows,
-    and sums over the classes add up whole images. It halves the time of a step.
-    """
-    rows, columns = (
-        _interpolation(length, samples)
-        for length, samples in zip(size, scores.shape[1:3], strict=True)
-    )
-    scores = ops.matmul(rows, ops.transpose(scores, (0, 3, 1, 2)))
-    return ops.matmul(scores, columns.T)

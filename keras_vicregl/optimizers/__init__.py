@@ -1,7 +1,10 @@
-"""Optimizers and the learning-rate schedule of the paper's recipes."""
+"""Optimizers and learning-rate schedules of the paper's recipes."""
 
 from keras_vicregl.optimizers.adamw import AdamW
 from keras_vicregl.optimizers.lars import LARS
-from keras_vicregl.optimizers.schedules import warmup_cosine
+from keras_vicregl.optimizers.schedules import (
+    WarmupPolynomial,
+    warmup_cosine,
+)
 
-__all__ = ["LARS", "AdamW", "warmup_cosine"]
+__all__ = ["LARS", "AdamW", "WarmupPolynomial", "warmup_cosine"]

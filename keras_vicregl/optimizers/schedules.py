@@ -1,8 +1,11 @@
-"""The paper's learning-rate schedule, made of Keras' own."""
+"""The paper's learning-rate schedules, made of Keras' own."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
+from keras import ops
 
 
 def warmup_cosine(
@@ -69,3 +72,81 @@ def warmup_cosine(
         warmup_target=peak,
         warmup_steps=warmup,
     )
+
+
+@keras.saving.register_keras_serializable(package="keras_vicregl")
+class WarmupPolynomial(keras.optimizers.schedules.LearningRateSchedule):
+    """A polynomial down to an end, multiplied by a linear warm-up from zero.
+
+    At step t: `min(t / warmup_steps, 1) * (end + (peak - end) * (1 - t /
+    steps) ** power)`, with t at most `steps`. It is the schedule of
+    segmentation, where the polynomial begins at step 0 and not after the
+    warm-up.
+
+    Args:
+        peak: learning rate of the polynomial at step 0.
+        steps: length of the training, warm-up included.
+        power: of the polynomial.
+        end: learning rate at the end.
+        warmup_steps: length of the warm-up; 0 leaves it out.
+
+    Raises:
+        ValueError: if a number is out of range, or the warm-up does not leave a
+            step for the rest.
+
+    Example:
+
+    >>> schedule = WarmupPolynomial(0.5, steps=100, power=1.0, warmup_steps=20)
+    >>> [round(float(schedule(step)), 4) for step in (0, 10, 20, 50, 100)]
+    [0.0, 0.225, 0.4, 0.25, 0.0]
+    """
+
+    def __init__(
+        self,
+        peak: float,
+        steps: int,
+        power: float = 1.0,
+        end: float = 0.0,
+        warmup_steps: int = 0,
+    ) -> None:
+        super().__init__()
+        for name, value in (("peak", peak), ("steps", steps), ("power", power)):
+            if not value > 0:
+                raise ValueError(
+                    f"`{name}` must be positive; received {value}."
+                )
+        if not 0 <= end <= peak:
+            raise ValueError(
+                f"`end` must be between 0 and peak={peak}; received {end}."
+            )
+        if not 0 <= warmup_steps < steps:
+            raise ValueError(
+                f"`warmup_steps` must be at least 0 and less than steps={steps}"
+                f"; received {warmup_steps}."
+            )
+        self.peak = peak
+        self.steps = steps
+        self.power = power
+        self.end = end
+        self.warmup_steps = warmup_steps
+        self._polynomial = keras.optimizers.schedules.PolynomialDecay(
+            peak, steps, end_learning_rate=end, power=power
+        )
+
+    def __call__(self, step: Any) -> Any:
+        """The learning rate of a step, a scalar."""
+        rate = self._polynomial(step)
+        if self.warmup_steps == 0:
+            return rate
+        step = ops.cast(step, rate.dtype)
+        return rate * ops.minimum(step / self.warmup_steps, 1.0)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments of the constructor."""
+        return {
+            "peak": self.peak,
+            "steps": self.steps,
+            "power": self.power,
+            "end": self.end,
+            "warmup_steps": self.warmup_steps,
+        }

@@ -8,8 +8,9 @@ from keras_vicregl.evaluation import (
     confusion_matrix,
     evaluate_segmentation,
     mean_iou,
-    segmentation,
 )
+from keras_vicregl.evaluation._resizing import upsample_scores
+from keras_vicregl.evaluation._segmentation_head import PixelCrossEntropy
 
 
 def labelled(maps, masks):
@@ -51,7 +52,7 @@ SIZES = [((2, 2), (8, 8)), ((3, 5), (7, 4)), ((1, 3), (5, 9)), ((4, 4), (4, 4))]
 def test_upsampling_is_bilinear_without_aligned_corners(small, large):
     rng = np.random.default_rng(0)
     scores = rng.standard_normal((2, *small, 3)).astype(np.float32)
-    result = keras.ops.convert_to_numpy(segmentation._upsample(scores, large))
+    result = keras.ops.convert_to_numpy(upsample_scores(scores, large))
     expected = [
         [bilinear(image[..., c], *large) for c in range(3)] for image in scores
     ]
@@ -71,7 +72,7 @@ def test_upsampling_against_torch(small, large):
         align_corners=False,
     )
     np.testing.assert_allclose(
-        keras.ops.convert_to_numpy(segmentation._upsample(scores, large)),
+        keras.ops.convert_to_numpy(upsample_scores(scores, large)),
         expected.numpy(),
         atol=1e-6,
     )
@@ -91,7 +92,7 @@ def test_loss_is_cross_entropy_over_labelled_pixels(ignore_label):
         for pixel in np.ndindex(7, 6):
             if mask[pixel] != ignore_label:
                 losses.append(-log_p[(mask[pixel], *pixel)])
-    loss = segmentation._PixelCrossEntropy(ignore_label)(masks, scores)
+    loss = PixelCrossEntropy(ignore_label)(masks, scores)
     # A float32 mean of up to 84 values of about 3.
     assert float(loss) == pytest.approx(np.mean(losses), rel=1e-6)
 
@@ -99,7 +100,7 @@ def test_loss_is_cross_entropy_over_labelled_pixels(ignore_label):
 def test_a_batch_without_labelled_pixels_costs_nothing():
     masks = np.full((1, 4, 4, 1), 255, np.uint8)
     scores = np.ones((1, 2, 2, 3), np.float32)
-    assert float(segmentation._PixelCrossEntropy(255)(masks, scores)) == 0
+    assert float(PixelCrossEntropy(255)(masks, scores)) == 0
 
 
 def test_confusion_matrix_against_scikit_learn():

@@ -9,6 +9,7 @@ from keras_vicregl.models.backbones.convnext import (
     ConvNeXtTiny,
     ConvNeXtXLarge,
 )
+from keras_vicregl.models.backbones.copies import with_output_stride
 from keras_vicregl.models.backbones.layers import LayerScale, StochasticDepth
 from keras_vicregl.models.backbones.pyramid import PyramidBackbone
 from keras_vicregl.models.backbones.registry import (
@@ -51,4 +52,5 @@ __all__ = [
     "as_backbone",
     "backbone",
     "state_dict_layout",
+    "with_output_stride",
 ]
