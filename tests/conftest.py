@@ -35,6 +35,7 @@ if (
         "data/test_decoding.py",
         "data/test_failures.py",
         "data/test_scenes.py",
+        "data/test_segmentation_sets.py",
         "data/test_sources.py",
         "data/test_subset.py",
         "data/test_tfds_source.py",

@@ -1,11 +1,12 @@
-"""Warm-up and cosine, at the points that the paper gives."""
+"""Schedules against their formulas, at the points that the paper gives."""
 
 import math
 
+import keras
 import numpy as np
 import pytest
 
-from keras_vicregl.optimizers import warmup_cosine
+from keras_vicregl.optimizers import WarmupPolynomial, warmup_cosine
 
 
 def test_the_rate_rises_from_zero_and_falls_along_a_cosine():
@@ -58,3 +59,47 @@ def test_numbers_out_of_range_are_refused(changes, message):
     }
     with pytest.raises(ValueError, match=message):
         warmup_cosine(**{**arguments, **changes})
+
+
+@pytest.mark.parametrize(
+    ("power", "end", "warmup"), [(0.9, 1e-4, 0), (1.0, 0.0, 1500), (2, 0.1, 7)]
+)
+def test_warmup_times_polynomial(power, end, warmup):
+    steps, peak = 40_000, 0.2
+    schedule = WarmupPolynomial(peak, steps, power, end, warmup)
+    reloaded = WarmupPolynomial.from_config(schedule.get_config())
+
+    def expected(step):
+        rate = end + (peak - end) * (1 - step / steps) ** power
+        return rate * min(step / warmup, 1) if warmup else rate
+
+    for step in (0, 1, 6, 7, 8, 750, 1499, 1500, 20_000, 39_999, steps):
+        # float32, whose 1 - step / steps is exact to 6e-8.
+        for each in (schedule, reloaded):
+            np.testing.assert_allclose(
+                float(each(step)), expected(step), 1e-5, 1e-7
+            )
+    assert float(schedule(2 * steps)) == float(schedule(steps))
+
+
+def test_warmup_polynomial_survives_saving():
+    schedule = WarmupPolynomial(0.2, 100, 0.9, 0.01, 10)
+    optimizer = keras.optimizers.SGD(schedule)
+    config = keras.optimizers.serialize(optimizer)
+    reloaded = keras.optimizers.deserialize(config)
+    assert reloaded._learning_rate.get_config() == schedule.get_config()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"peak": 0}, "`peak` must be positive; received 0"),
+        ({"steps": 0}, "`steps` must be positive"),
+        ({"power": -1}, "`power` must be positive"),
+        ({"end": 2.0}, "`end` must be between 0 and peak=1.0; received 2.0"),
+        ({"warmup_steps": 10}, "less than steps=10; received 10"),
+    ],
+)
+def test_polynomials_that_cannot_be(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        WarmupPolynomial(**{"peak": 1.0, "steps": 10, **arguments})
