@@ -87,6 +87,12 @@ def dense_features(
     else:
         backbone = with_output_stride(backbone, protocol.output_stride)
     if not protocol.stages:
+        shape = backbone.output_shape
+        if not isinstance(shape, tuple) or len(shape) != 4:
+            raise ValueError(
+                "The backbone must return one feature map (B, h, w, F). "
+                f"Received: {backbone!r}, which returns {shape}"
+            )
         return backbone
     stages = getattr(backbone, "pyramid_outputs", None)
     if not stages:

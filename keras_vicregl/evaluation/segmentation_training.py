@@ -222,14 +222,12 @@ def _train(
     bar = keras.utils.Progbar(protocol.iterations, verbose=int(verbose))
     labelled = False
     for step, (images, masks) in enumerate(batches):
-        if step == 0:
-            # Finite maps of one shape, or it says what they are instead.
-            extract_features(
-                model.features, {"images": images}, preprocess=None
-            )
         model.reset_metrics()
         loss = float(model.train_on_batch(images, masks))
         if not np.isfinite(loss):
+            # If it is the features that are not finite, this says so.
+            inputs = {"images": images}
+            extract_features(model.features, inputs, preprocess=None)
             raise ValueError(
                 f"The segmentation diverged: its loss is {loss} in step "
                 f"{step}. Lower learning_rate. Received: "
