@@ -10,7 +10,12 @@ import numpy as np
 
 from keras_vicregl.data.arrays import from_arrays
 from keras_vicregl.data.files import from_files, from_folder
-from keras_vicregl.data.image_source import LABELS, MASKS, ImageSource
+from keras_vicregl.data.image_source import (
+    IMAGES,
+    LABELS,
+    MASKS,
+    ImageSource,
+)
 from keras_vicregl.data.mask_labels import label_table, relabel
 from keras_vicregl.data.scenes import CLASS_NAMES, digit_scenes
 
@@ -142,9 +147,9 @@ def load(
         names = CLASS_NAMES if LABELS in arrays else None
         return from_arrays(arrays, f"{_SCENES}/{split}", names)
     if kind == _ARRAYS:
-        if isinstance(source, Mapping):
-            source = _relabelled(_without(source, labels, masks), mask_labels)
-        return from_arrays(source, class_names=class_names)
+        arrays = source if isinstance(source, Mapping) else {IMAGES: source}
+        arrays = _relabelled(_without(arrays, labels, masks), mask_labels)
+        return from_arrays(arrays, class_names=class_names)
     if kind == _TFDS:
         from keras_vicregl.data.tfds_source import from_tfds
 
