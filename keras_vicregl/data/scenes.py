@@ -12,8 +12,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from keras_vicregl.data._boxes import BOX_CLASSES, BOXES, tight_boxes
+
 CLASS_NAMES = tuple("0123456789")
-"""Names of the classes of `"labels"`: the ten digits."""
+"""Names of the classes of `"labels"` and `"box_classes"`: the ten digits."""
 
 SEGMENTATION_CLASS_NAMES = ("background", *CLASS_NAMES)
 """Names of the classes of `"segmentation_masks"`: digit d is class d + 1."""
@@ -63,6 +65,7 @@ def digit_scenes(
     size: int = 64,
     seed: int = 0,
     hard: bool = False,
+    boxes: bool = False,
 ) -> dict[str, np.ndarray]:
     """Generates images of handwritten digits on photographs, with labels.
 
@@ -92,12 +95,20 @@ def digit_scenes(
             their size in pixels whatever the size of the image.
         seed: A non-negative integer.
         hard: Whether to make the hard variant.
+        boxes: Whether to add boxes. All else stays the same.
 
     Returns:
         A dictionary of arrays: `"images"` (N, size, size, 3) uint8, `"labels"`
         (N,) int32, the class (0 to 9) of the largest digit, and
         `"segmentation_masks"` (N, size, size, 1) uint8, 0 for the background
-        and d + 1 for digit d.
+        and d + 1 for digit d. With `boxes`, for the M = 2 (hard: 3) digits
+        there may be, `"boxes"` (N, M, 4) float32, left, top, right and bottom
+        in pixels, right and bottom exclusive, and `"box_classes"` (N, M) int32,
+        0 to 9. A box is the smallest around the pixels that a digit has in the
+        mask: around what is visible of it, however little. Front ones come
+        first, so that `"labels"` are `"box_classes"[:, 0]`. Digits that are
+        wholly hidden have no box; places without one have zeros and the class
+        -1.
 
     Raises:
         ValueError: If an argument is outside what it may be.
@@ -108,19 +119,32 @@ def digit_scenes(
     >>> scenes = digit_scenes("train", 8)
     >>> scenes["images"].shape, scenes["segmentation_masks"].shape
     ((8, 64, 64, 3), (8, 64, 64, 1))
+    >>> scenes = digit_scenes("train", 2, boxes=True)
+    >>> scenes["boxes"][0].tolist(), scenes["box_classes"][0].tolist()
+    ([[38.0, 17.0, 63.0, 51.0], [43.0, 8.0, 59.0, 29.0]], [1, 1])
     """
     style = _HARD if hard else _EASY
     _check_arguments(split, count, size, seed, style)
     sources = _load_sources(split)
     images = np.empty((count, size, size, 3), np.uint8)
     labels = np.empty(count, np.int32)
-    masks = np.zeros((count, size, size, 1), np.uint8)
+    masks = np.empty((count, size, size, 1), np.uint8)
+    places = np.zeros((count, style.max_digits, 4), np.float32)
+    classes = np.full((count, style.max_digits), -1, np.int32)
     for i in range(count):
         rng = np.random.default_rng([seed, _SPLITS.index(split), i])
         layout = _draw_layout(rng, sources, size, style)
-        images[i] = _render(layout, sources, size, style, masks[i, :, :, 0])
-        labels[i] = sources.classes[layout.digits[-1].sample]
-    return {"images": images, "labels": labels, "segmentation_masks": masks}
+        images[i], instances = _render(layout, sources, size, style)
+        # From back to front, as instances are.
+        drawn = sources.classes[[digit.sample for digit in layout.digits]]
+        masks[i, :, :, 0] = np.append(0, drawn + 1)[instances]
+        labels[i] = drawn[-1]
+        if boxes:
+            found, numbers = tight_boxes(instances)
+            places[i, : len(found)] = found[::-1]
+            classes[i, : len(found)] = drawn[numbers[::-1] - 1]
+    arrays = {"images": images, "labels": labels, "segmentation_masks": masks}
+    return {**arrays, BOXES: places, BOX_CLASSES: classes} if boxes else arrays
 
 
 def _check_arguments(
@@ -230,22 +254,24 @@ def _draw_layout(
 
 
 def _render(
-    layout: _Layout,
-    sources: _Sources,
-    size: int,
-    style: _Style,
-    mask: np.ndarray,
-) -> np.ndarray:
-    """Paints a scene and returns it; writes its classes into `mask`."""
+    layout: _Layout, sources: _Sources, size: int, style: _Style
+) -> tuple[np.ndarray, np.ndarray]:
+    """Paints a scene.
+
+    Returns:
+        The image, and (size, size) uint8: which of its digits, counted from 1,
+        is visible at a pixel; 0 for the background.
+    """
     canvas = _background(layout, sources, size, style.half_contrast)
-    for digit in layout.digits:
+    instances = np.zeros((size, size), np.uint8)
+    for number, digit in enumerate(layout.digits, start=1):
         rows = slice(digit.top, digit.top + digit.side)
         columns = slice(digit.left, digit.left + digit.side)
         coverage = _upsample(sources.digits[digit.sample], digit.side)
         area = canvas[rows, columns]
         area += coverage[:, :, None] * (np.float32(digit.ink) - area)
-        mask[rows, columns][coverage >= 0.5] = sources.classes[digit.sample] + 1
-    return np.rint(canvas).astype(np.uint8)
+        instances[rows, columns][coverage >= 0.5] = number
+    return np.rint(canvas).astype(np.uint8), instances
 
 
 def _background(

@@ -1,14 +1,16 @@
-"""Evaluation of a backbone: neighbours, linear layer, segmentation."""
+"""Evaluation of a backbone: kNN, linear layer, segmentation, detection."""
 
 from keras_vicregl.evaluation._features import (
     extract_features,
     normalize_images,
 )
+from keras_vicregl.evaluation.average_precision import coco_average_precision
 from keras_vicregl.evaluation.confusion import (
     class_iou,
     confusion_matrix,
     mean_iou,
 )
+from keras_vicregl.evaluation.detection import evaluate_detection
 from keras_vicregl.evaluation.finetuning import (
     evaluate_augmented_linear,
     evaluate_finetuning,
@@ -35,9 +37,11 @@ __all__ = [
     "SegmentationResult",
     "Segmenter",
     "class_iou",
+    "coco_average_precision",
     "confusion_matrix",
     "effective_rank",
     "evaluate_augmented_linear",
+    "evaluate_detection",
     "evaluate_finetuning",
     "evaluate_knn",
     "evaluate_linear",
