@@ -32,6 +32,7 @@ if (
     and "ALL_TESTS" not in os.environ
 ):
     collect_ignore += [
+        "data/test_boxes.py",
         "data/test_decoding.py",
         "data/test_failures.py",
         "data/test_scenes.py",

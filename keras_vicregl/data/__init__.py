@@ -1,7 +1,8 @@
-"""Data: sources of images, digit scenes, and batches of views for `fit`."""
+"""Data: sources of images, digit scenes, and batches for `fit`."""
 
 from keras_vicregl.data.array_batches import ArrayBatches
 from keras_vicregl.data.arrays import as_dataset
+from keras_vicregl.data.detection_batches import detection_batches
 from keras_vicregl.data.image_source import ImageSource
 from keras_vicregl.data.mask_labels import (
     ADE20K_LABELS,
@@ -32,6 +33,7 @@ __all__ = [
     "ade20k",
     "as_dataset",
     "cityscapes",
+    "detection_batches",
     "digit_scenes",
     "labels_of",
     "load",

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from keras_vicregl.data._boxes import BOXES, unpacked
 from keras_vicregl.data._orientation import (
     bytes_at,
     jpeg_orientation,
@@ -38,22 +39,27 @@ def decode_example(
 
     Args:
         encoded: Dictionary with scalar strings, the contents of files, under
-            `"images"` and perhaps `"segmentation_masks"`.
+            `"images"` and perhaps `"segmentation_masks"`, and under `"boxes"`
+            what `_boxes.packed` makes.
         mask_labels: See `decode_mask`.
 
     Returns:
         The dictionary with `"images"` (H, W, 3) and `"segmentation_masks"`
-        (H, W, 1), both uint8.
+        (H, W, 1), both uint8, and what `_boxes.unpacked` returns.
 
     Raises:
         tf.errors.InvalidArgumentError: If they cannot be decoded, or differ in
             height or width.
     """
     image = decode_image(encoded[IMAGES])
-    if MASKS not in encoded:
-        return {**encoded, IMAGES: image}
-    mask = decode_mask(encoded[MASKS], mask_labels)
-    return {**encoded, IMAGES: image, MASKS: of_size(mask, tf.shape(image)[:2])}
+    size = tf.shape(image)[:2]
+    example = {**encoded, IMAGES: image}
+    if MASKS in encoded:
+        mask = decode_mask(encoded[MASKS], mask_labels)
+        example[MASKS] = of_size(mask, size)
+    if BOXES in encoded:
+        example |= unpacked(encoded[BOXES], size)
+    return example
 
 
 def of_size(mask: tf.Tensor, size: tf.Tensor) -> tf.Tensor:

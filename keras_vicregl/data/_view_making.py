@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from keras_vicregl.data import _failures
+from keras_vicregl.data._boxes import without_boxes
 from keras_vicregl.data.image_source import IMAGES, MASKS, ImageSource
 
 if TYPE_CHECKING:
@@ -113,7 +114,8 @@ def _maker(
 
     def make(seed: tf.Tensor, index: tf.Tensor, element: Any) -> dict:
         seeds = tf.stack([tf.fill(tf.shape(index), seed), index], axis=-1)
-        example = {**read(index, element), SEEDS: seeds}
+        # Boxes are in pixels of the source: views do not move them along.
+        example = {**without_boxes(read(index, element)), SEEDS: seeds}
         if source._is_decoded:
             return multi_view(example)
 

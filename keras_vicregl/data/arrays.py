@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from keras_vicregl.data._boxes import BOXES, check_box_arrays
 from keras_vicregl.data._checks import check_labels
 from keras_vicregl.data._order import shuffled
 from keras_vicregl.data.image_source import IMAGES, LABELS, MASKS, ImageSource
@@ -61,6 +62,7 @@ class ArraySource(ImageSource):
         name: See `ImageSource`.
         num_classes: See `ImageSource`.
         class_names: See `ImageSource`.
+        box_class_names: See `ImageSource`.
     """
 
     _is_decoded = True
@@ -72,6 +74,7 @@ class ArraySource(ImageSource):
         name: str = "arrays",
         num_classes: int | None = None,
         class_names: Sequence[str] | None = None,
+        box_class_names: Sequence[str] | None = None,
     ) -> None:
         super().__init__(
             name,
@@ -79,6 +82,8 @@ class ArraySource(ImageSource):
             num_classes=num_classes,
             class_names=class_names,
             has_masks=MASKS in arrays,
+            has_boxes=BOXES in arrays,
+            box_class_names=box_class_names,
         )
         self._arrays = dict(arrays)
 
@@ -110,14 +115,17 @@ def from_arrays(
     arrays: Mapping[str, np.ndarray] | np.ndarray,
     name: str = "arrays",
     class_names: Sequence[str] | None = None,
+    box_class_names: Sequence[str] | None = None,
 ) -> ArraySource:
-    """A source of arrays that are images, labels and masks, as they must be.
+    """A source of arrays that are images, labels and so on, as they must be.
 
     Args:
         arrays: Images (N, H, W, 3), or a dictionary of `"images"` and
-            optionally `"labels"` (N,) and `"segmentation_masks"` (N, H, W, 1).
+            optionally `"labels"` (N,), `"segmentation_masks"` (N, H, W, 1), and
+            `"boxes"` (N, M, 4) with `"box_classes"` (N, M).
         name: See `ImageSource`.
         class_names: See `ImageSource`.
+        box_class_names: See `ImageSource`.
 
     Raises:
         ValueError: If they are not.
@@ -142,9 +150,10 @@ def from_arrays(
             f"{MASKS} must have the size of their images, shape "
             f"{(*shape[:3], 1)}. Received: shape {arrays[MASKS].shape}"
         )
+    arrays |= check_box_arrays(arrays, shape[0])
     num_classes = None
     if LABELS in arrays:
         arrays[LABELS], num_classes = check_labels(
             arrays[LABELS], shape[0], class_names
         )
-    return ArraySource(arrays, name, num_classes, class_names)
+    return ArraySource(arrays, name, num_classes, class_names, box_class_names)

@@ -26,13 +26,17 @@ class ImageSource:
 
     It can be given to `view_batches`. An example has one form, whatever the
     source: a dictionary of `"images"`, (H, W, 3) uint8, and where there are any
-    `"labels"`, an int32 scalar, and `"segmentation_masks"`, (H, W, 1) uint8.
+    `"labels"`, an int32 scalar, `"segmentation_masks"`, (H, W, 1) uint8, and
+    `"boxes"`, (M, 4) float32, left, top, right and bottom in pixels, with
+    `"box_classes"`, (M,) int32, for the M objects in the image.
 
     Attributes:
         name: What to call the data set in messages.
         class_names: Names of the classes of the labels, or None.
         num_classes: Number of them, or None where there are no labels.
         has_masks: Whether there are segmentation masks.
+        has_boxes: Whether there are boxes.
+        box_class_names: Names of the classes of boxes, or None.
         on_error: `"raise"` or `"skip"`: what to do about an image that cannot
             be read.
         mask_labels: (256,) uint8, what each label in a mask's file becomes, or
@@ -62,6 +66,8 @@ class ImageSource:
         num_classes: int | None = None,
         class_names: Sequence[str] | None = None,
         has_masks: bool = False,
+        has_boxes: bool = False,
+        box_class_names: Sequence[str] | None = None,
         on_error: str = "raise",
         mask_labels: np.ndarray | None = None,
     ) -> None:
@@ -73,6 +79,10 @@ class ImageSource:
         self.num_classes = num_classes
         self.class_names = None if class_names is None else tuple(class_names)
         self.has_masks = has_masks
+        self.has_boxes = has_boxes
+        self.box_class_names = (
+            None if box_class_names is None else tuple(box_class_names)
+        )
         self.on_error = on_error
         self.mask_labels = mask_labels
         self._length = length
@@ -89,8 +99,9 @@ class ImageSource:
             if self.num_classes is None
             else f"{self.num_classes} classes"
         )
-        masks = ", masks" if self.has_masks else ""
-        return f"<ImageSource {self.name}: {len(self)} images, {labels}{masks}>"
+        rest = ", masks" if self.has_masks else ""
+        rest += ", boxes" if self.has_boxes else ""
+        return f"<ImageSource {self.name}: {len(self)} images, {labels}{rest}>"
 
     def dataset(self, order_seed: int | None = None) -> tf.data.Dataset:
         """All examples once, not batched.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from keras_vicregl.data._boxes import BOXES, without_boxes
 from keras_vicregl.data.arrays import from_arrays
 from keras_vicregl.data.files import from_files, from_folder
 from keras_vicregl.data.image_source import (
@@ -27,11 +28,11 @@ _FILES, _ARRAYS = "a list of files", "arrays"
 
 # Arguments that only some sources have. What TFDS takes, its builders say.
 _ARGUMENTS = {
-    _SCENES: {"split", "count", "size", "seed", "hard"},
+    _SCENES: {"split", "boxes", "count", "size", "seed", "hard"},
     _FOLDER: {"split", "masks", "class_names"},
     _TFDS: set(),
     _FILES: {"labels", "masks", "class_names"},
-    _ARRAYS: {"class_names"},
+    _ARRAYS: {"boxes", "class_names"},
 }
 _SCENE_COUNT = 10_000
 
@@ -48,6 +49,7 @@ def load(
     labels: bool | str | Sequence[int] = True,
     masks: bool | str | os.PathLike | Sequence[str | os.PathLike] | None = None,
     mask_labels: Mapping[int, int] | None = None,
+    boxes: bool | str | None = None,
     class_names: Sequence[str] | None = None,
     on_error: str = "raise",
     cache: bool | str | os.PathLike = False,
@@ -74,8 +76,8 @@ def load(
             - a name of TFDS, as `"imagenet2012"`, or a builder of TFDS;
             - a list of files;
             - images (N, H, W, 3) uint8, or a dictionary of arrays: `"images"`,
-              and optionally `"labels"` (N,) and `"segmentation_masks"`
-              (N, H, W, 1).
+              and optionally `"labels"` (N,), `"segmentation_masks"`
+              (N, H, W, 1), and `"boxes"` (N, M, 4) with `"box_classes"` (N, M).
         split: Of scenes and TFDS, `"train"` by default; of a folder, the folder
             in it to take.
         labels: False leaves labels out. Of a list of files: integers, one a
@@ -88,6 +90,11 @@ def load(
         mask_labels: What each label in the masks becomes, as
             `CITYSCAPES_TRAIN_IDS`; labels that are not in it become 255, which
             is ignored. Default: they stay as they are.
+        boxes: True makes the boxes of scenes, and reads those of TFDS, from the
+            feature that has them or is named here: with `"box_classes"`, and
+            `"box_is_crowd"`, `"box_is_difficult"` and `"box_areas"` where it
+            tells them. Boxes without an area are left out. False leaves out
+            those of arrays. `view_batches` does without them.
         class_names: Names of the classes of labels. Of a folder: which folder
             has which label; by default all, sorted.
         on_error: What to do about an image that cannot be read - it is missing,
@@ -134,6 +141,7 @@ def load(
         "split": split,
         "labels": None if isinstance(labels, bool) else labels,
         "masks": None if isinstance(masks, bool) else masks,
+        "boxes": boxes or None,
         "class_names": class_names,
         "data_dir": data_dir,
         "manual_dir": manual_dir,
@@ -142,13 +150,23 @@ def load(
     _refuse_surplus(kind, [k for k, v in given.items() if v is not None])
     if kind == _SCENES:
         split = "train" if split is None else split
-        arrays = digit_scenes(split, **{"count": _SCENE_COUNT, **options})
-        arrays = _relabelled(_without(arrays, labels, masks), mask_labels)
-        names = CLASS_NAMES if LABELS in arrays else None
-        return from_arrays(arrays, f"{_SCENES}/{split}", names)
+        options = {"count": _SCENE_COUNT, "boxes": bool(boxes), **options}
+        arrays = _without(digit_scenes(split, **options), labels, masks)
+        return from_arrays(
+            _relabelled(arrays, mask_labels),
+            f"{_SCENES}/{split}",
+            CLASS_NAMES if LABELS in arrays else None,
+            CLASS_NAMES if BOXES in arrays else None,
+        )
     if kind == _ARRAYS:
         arrays = source if isinstance(source, Mapping) else {IMAGES: source}
         arrays = _relabelled(_without(arrays, labels, masks), mask_labels)
+        if boxes is False:
+            arrays = without_boxes(arrays)
+        if boxes and BOXES not in arrays:
+            raise ValueError(
+                f"boxes={boxes!r}: these arrays have no {BOXES!r}."
+            )
         return from_arrays(arrays, class_names=class_names)
     if kind == _TFDS:
         from keras_vicregl.data.tfds_source import from_tfds
@@ -158,6 +176,7 @@ def load(
             split,
             labels=labels,
             masks=masks,
+            boxes=boxes,
             on_error=on_error,
             cache=_checked_cache(cache, may_be_folder=False),
             data_dir=data_dir,

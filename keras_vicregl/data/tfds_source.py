@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from keras_vicregl.data import _epochs
+from keras_vicregl.data._boxes import BOXES, packed
 from keras_vicregl.data.image_source import IMAGES, LABELS, MASKS, ImageSource
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ class StreamSource(ImageSource):
     Args:
         name: See `ImageSource`.
         stream: Dictionaries of scalars: `"images"`, `"segmentation_masks"`,
-            `"labels"` and `"name"`, of which all but the first may be missing.
+            `"labels"`, `"boxes"` (see `_boxes.packed`) and `"name"`, of which
+            all but the first may be missing.
         length: Examples in it.
         is_cached: Whether it is kept in memory after it has been read once.
         **facts: Further arguments of `ImageSource`.
@@ -83,6 +85,7 @@ def from_tfds(
     *,
     labels: bool | str,
     masks: bool | str | None,
+    boxes: bool | str | None,
     on_error: str,
     cache: bool,
     data_dir: str | os.PathLike | None,
@@ -97,6 +100,7 @@ def from_tfds(
         split: Its split; None is `"train"`.
         labels: Whether to read labels, or which feature they are.
         masks: Whether to read masks, or which feature they are.
+        boxes: Whether to read boxes, or in which feature they are.
         on_error: See `ImageSource`.
         cache: Whether to keep it in memory.
         data_dir: Where TFDS has or puts it.
@@ -116,7 +120,7 @@ def from_tfds(
         _prepare(builder, manual_dir)
     split = "train" if split is None else split
     _check_split(builder, split)
-    keys = _Keys(builder, labels, masks)
+    keys = _Keys(builder, labels, masks, boxes)
     # As files, so that one that is broken does no harm until it is decoded, and
     # shuffling takes little memory.
     decoders = {
@@ -147,6 +151,8 @@ def from_tfds(
         num_classes=None if feature is None else feature.num_classes,
         class_names=None if feature is None else feature.names,
         has_masks=keys.mask is not None,
+        has_boxes=keys.objects is not None,
+        box_class_names=keys.box_class_names,
         on_error=on_error,
         mask_labels=mask_labels,
     )
@@ -160,6 +166,7 @@ class _Keys:
         builder: tfds.core.DatasetBuilder,
         labels: bool | str,
         masks: bool | str | None,
+        boxes: bool | str | None,
     ) -> None:
         import tensorflow_datasets as tfds
 
@@ -188,10 +195,19 @@ class _Keys:
         # to be named.
         others = [k for k in images if k != self.image]
         self.mask = self._choose("masks", masks or False, others, gray)
+        objects = [k for k, v in self._features.items() if _has_boxes(v)]
+        self.objects = self._choose(
+            "boxes", boxes or False, objects, ["objects", *objects]
+        )
+        self._box_label = self.box_class_names = None
+        if self.objects is not None:
+            label = dict(self._features[self.objects].feature).get("label")
+            if isinstance(label, tfds.features.ClassLabel):
+                self._box_label, self.box_class_names = "label", label.names
 
     @property
     def all(self) -> list[str]:
-        keys = (self.image, self.label, self.mask)
+        keys = (self.image, self.label, self.mask, self.objects)
         return [key for key in keys if key is not None]
 
     def renamed(self, example: Mapping[str, Any]) -> dict[str, Any]:
@@ -202,7 +218,10 @@ class _Keys:
             MASKS: self.mask,
             _NAME: "tfds_id" if "tfds_id" in example else None,
         }
-        return {k: example[v] for k, v in ours.items() if v is not None}
+        renamed = {k: example[v] for k, v in ours.items() if v is not None}
+        if self.objects is not None:
+            renamed[BOXES] = packed(example[self.objects], self._box_label)
+        return renamed
 
     def _of_kind(self, kind: type) -> list[str]:
         return [k for k, v in self._features.items() if isinstance(v, kind)]
@@ -223,6 +242,16 @@ class _Keys:
             f"{', '.join(map(repr, possible))} of {self._name}. Received: "
             f"{what}={wanted!r}"
         )
+
+
+def _has_boxes(feature: tfds.features.FeatureConnector) -> bool:
+    """Whether a feature is a sequence of objects with boxes."""
+    import tensorflow_datasets as tfds
+
+    parts = getattr(feature, "feature", None)
+    return isinstance(parts, tfds.features.FeaturesDict) and isinstance(
+        dict(parts.items()).get("bbox"), tfds.features.BBoxFeature
+    )
 
 
 def _builder(
