@@ -76,7 +76,7 @@ def detection_batches(
             examples = examples.shuffle(shuffle, seed=seed)
         examples = examples.map(fit, num_parallel_calls=tf.data.AUTOTUNE)
         padding = {
-            key: tf.constant(-1 if key == BOX_CLASSES else 0, spec.dtype)
+            key: tf.cast(-1 if key == BOX_CLASSES else 0, spec.dtype)
             for key, spec in examples.element_spec.items()
         }
         batches = examples.padded_batch(batch_size, padding_values=padding)

@@ -105,10 +105,9 @@ def digit_scenes(
         there may be, `"boxes"` (N, M, 4) float32, left, top, right and bottom
         in pixels, right and bottom exclusive, and `"box_classes"` (N, M) int32,
         0 to 9. A box is the smallest around the pixels that a digit has in the
-        mask: around what is visible of it, however little. Front ones come
-        first, so that `"labels"` are `"box_classes"[:, 0]`. Digits that are
-        wholly hidden have no box; places without one have zeros and the class
-        -1.
+        mask: around what is visible of it. Front ones come first: `"labels"`
+        are `"box_classes"[:, 0]`. Digits that are wholly hidden have no box;
+        places without one have zeros and the class -1.
 
     Raises:
         ValueError: If an argument is outside what it may be.

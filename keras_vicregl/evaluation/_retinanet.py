@@ -67,6 +67,7 @@ def retinanet(
         )
         return keras.Sequential(
             [
+                keras.Input((None, None, channels)),  # for any level
                 *(
                     convolution(channels, 3, activation="relu")
                     for _ in range(depth)

@@ -1,4 +1,5 @@
 import builtins
+import hashlib
 import itertools
 
 import numpy as np
@@ -318,3 +319,89 @@ def test_missing_scikit_learn_is_named(monkeypatch):
     monkeypatch.setattr(builtins, "__import__", without_sklearn)
     with pytest.raises(ImportError, match=r"keras-vicregl\[examples\]"):
         digit_scenes("train", 1)
+
+
+@pytest.mark.parametrize(("split", "hard"), VARIANTS)
+def test_boxes_are_tight_around_what_is_visible(split, hard):
+    count, most = 100, 3 if hard else 2
+    sources = scenes._load_sources(split)
+    data = digit_scenes(split, count, hard=hard, boxes=True)
+    assert data["boxes"].shape == (count, most, 4)
+    assert data["boxes"].dtype == np.float32
+    assert data["box_classes"].dtype == np.int32
+    for i, layout in enumerate(layouts(split, count, hard=hard)):
+        owner = np.full((64, 64), -1)
+        for number, digit in enumerate(layout.digits):
+            ink = scenes._upsample(sources.digits[digit.sample], digit.side)
+            for y, x in np.argwhere(ink >= 0.5):
+                owner[digit.top + y, digit.left + x] = number
+        expected = []
+        for number in reversed(range(len(layout.digits))):
+            rows, columns = np.nonzero(owner == number)
+            if len(rows):
+                low = columns.min(), rows.min()
+                high = columns.max() + 1, rows.max() + 1
+                label = sources.classes[layout.digits[number].sample]
+                expected.append([*low, *high, label])
+        expected += [[0, 0, 0, 0, -1]] * (most - len(expected))
+        found = np.column_stack([data["boxes"][i], data["box_classes"][i]])
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(("split", "hard"), VARIANTS)
+def test_scenes_are_the_same_with_and_without_boxes(split, hard):
+    plain = digit_scenes(split, 20, hard=hard)
+    boxed = digit_scenes(split, 20, hard=hard, boxes=True)
+    assert set(boxed) - set(plain) == {"boxes", "box_classes"}
+    for key, value in plain.items():
+        np.testing.assert_array_equal(boxed[key], value)
+    np.testing.assert_array_equal(boxed["box_classes"][:, 0], plain["labels"])
+
+
+def test_known_scenes_to_the_bit():
+    """Made before there were boxes."""
+    known = {
+        ("train", False): ("25ea114227", "5c8ebbba67", "b3ee44fc28"),
+        ("train", True): ("a3460d7a09", "c0bcc2b588", "9593c102bf"),
+        ("test", False): ("37e85b4372", "17a55099a3", "2796b69d1a"),
+        ("test", True): ("792dd0b01d", "a0677d5e35", "a458e5b8ca"),
+    }
+    for (split, hard), sums in known.items():
+        data = digit_scenes(split, 300, hard=hard)
+        found = [
+            hashlib.sha1(data[key].tobytes()).hexdigest()[:10]
+            for key in ("images", "labels", "segmentation_masks")
+        ]
+        assert tuple(found) == sums
+
+
+def test_hidden_digits_have_no_box(monkeypatch):
+    """Of solid squares, the larger one hides what is behind it."""
+    monkeypatch.setattr(
+        scenes,
+        "_upsample",
+        lambda digit, side: np.ones((side, side), np.float32),
+    )
+    data = digit_scenes("train", 400, boxes=True)
+    hidden = 0
+    for boxes, classes, layout in zip(
+        data["boxes"], data["box_classes"], layouts("train", 400), strict=True
+    ):
+        squares = [
+            [d.left, d.top, d.left + d.side, d.top + d.side]
+            for d in reversed(layout.digits)
+        ]
+        assert boxes[0].tolist() == squares[0]
+        if len(squares) == 1:
+            continue
+        (left, top, right, bottom), back = squares
+        inside = (
+            left <= back[0]
+            and top <= back[1]
+            and back[2] <= right
+            and back[3] <= bottom
+        )
+        hidden += inside
+        assert (classes[1] == -1) == inside
+        assert boxes[1].any() != inside
+    assert hidden >= 5

@@ -1,0 +1,294 @@
+"""Detection of coloured squares, which a small network learns in seconds."""
+
+import types
+
+import keras
+import numpy as np
+import pytest
+
+from keras_vicregl.evaluation import _detection_data, evaluate_detection
+from keras_vicregl.evaluation._retinanet import backbone_strides, retinanet
+from keras_vicregl.evaluation.detection import _copied, _Detector
+from keras_vicregl.models.backbones import ConvNeXt, SmallResNet
+
+pytest.importorskip("pycocotools")
+
+SETTINGS = {"strides": (4, 8), "channels": 8, "depth": 1, "batch_size": 16}
+
+
+def squares(count, seed, crowd=False):
+    """Grey images of 32 pixels with up to two red or blue squares.
+
+    None is in every eighth of them. With `crowd` there is a third place for a
+    box, that of a green region which is to be ignored.
+    """
+    rng = np.random.default_rng(seed)
+    images = np.full((count, 32, 32, 3), 100, np.uint8)
+    boxes = np.zeros((count, 3, 4), np.float32)
+    classes = np.full((count, 3), -1)
+    for i in range(count):
+        for j in range(0 if i % 8 == 0 else 1 + i % 2):
+            side = rng.integers(10, 16)
+            # One in each half, so that they do not overlap.
+            left, top = rng.integers(0, 17 - side), rng.integers(0, 33 - side)
+            left += 16 * j
+            classes[i, j] = rng.integers(2)
+            boxes[i, j] = left, top, left + side, top + side
+            images[i, top : top + side, left : left + side] = 0
+            images[
+                i, top : top + side, left : left + side, 2 * classes[i, j]
+            ] = 255
+    arrays = {"images": images, "boxes": boxes, "box_classes": classes}
+    if crowd:
+        images[:, :6, :, 1] = 255
+        boxes[:, 2], classes[:, 2] = [0, 0, 32, 6], 1
+        arrays["box_is_crowd"] = np.tile([False, False, True], (count, 1))
+    return arrays
+
+
+def small_backbone():
+    keras.utils.set_random_seed(0)
+    return SmallResNet((32, 32, 3), widths=(8, 8, 16, 16), block="bottleneck")
+
+
+def weights_of(model):
+    return [np.array(value) for value in model.get_weights()]
+
+
+def test_it_finds_what_there_is():
+    backbone = small_backbone()
+    before = weights_of(backbone)
+    train, test = squares(96, 0), squares(32, 1)
+    result = evaluate_detection(
+        backbone,
+        train,
+        test,
+        epochs=8,
+        learning_rate=1e-2,
+        max_detections=20,
+        **SETTINGS,
+    )
+    # 0.0 before training; what it is at the end depends on the backend.
+    assert result["ap50"] > 0.5
+    assert result["train_loss"] < 0.5
+    assert result["ap"] == pytest.approx(
+        np.mean([result["ap_class_0"], result["ap_class_1"]])
+    )
+    assert result["ar_1"] <= result["ar_10"] <= result["ar_20"]
+    for old, new in zip(before, weights_of(backbone), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_frozen_on_batches_with_crowds():
+    """Batches as a `tf.data.Dataset` would have them, of other lengths."""
+    arrays = squares(20, 2, crowd=True)
+    train = [
+        {key: value[rows] for key, value in arrays.items()}
+        for rows in (slice(0, 12), slice(12, 20))
+    ]
+    result = evaluate_detection(
+        small_backbone(),
+        train,
+        iter(train),
+        num_classes=4,
+        frozen=True,
+        epochs=1,
+        learning_rate=1e-9,
+        smallest_score=0.0,
+        **SETTINGS,
+    )
+    assert 0 < result["train_loss"] < np.inf
+    # Nothing has been learnt: but for luck, nothing is found.
+    assert result["ap"] < 0.1
+    assert np.isnan(result["ap_class_3"])
+
+
+def test_a_frozen_copy_has_nothing_to_train():
+    backbone = small_backbone()
+    frozen, free = _copied(backbone, True), _copied(backbone, False)
+    assert not frozen.trainable_variables and free.trainable_variables
+    assert backbone.trainable
+    for copy in (frozen, free):
+        for one, other in zip(
+            weights_of(copy), weights_of(backbone), strict=True
+        ):
+            np.testing.assert_array_equal(one, other)
+        assert copy is not backbone
+
+
+@pytest.mark.parametrize("kind", ["resnet", "convnext"])
+def test_network(kind):
+    """Where levels come from, and what they say before training."""
+    if kind == "resnet":
+        backbone = small_backbone()  # strides 4, 8, 8, 8
+        taken, strides = [4, 8], (4, 8, 16)
+        deepest = backbone.pyramid_outputs["P5"]
+    else:
+        backbone = ConvNeXt((1, 1, 1, 1), (8, 8, 8, 8), input_shape=(64, 64, 3))
+        taken, strides = [8, 16, 32], (8, 16, 32)
+        deepest = backbone.pyramid_outputs["P5"]
+    assert backbone_strides(backbone, strides) == taken
+    network = retinanet(
+        backbone, 3, strides=strides, channels=4, depth=1, seed=0
+    )
+    size = backbone.input_shape[1]
+    anchors = 9 * sum((size // stride) ** 2 for stride in strides)
+    images = np.zeros((2, size, size, 3), "float32")
+    outputs = keras.ops.convert_to_numpy(network(images, training=False))
+    assert outputs.shape == (2, anchors, 4 + 3)
+    scores = 1 / (1 + np.exp(-outputs[..., 4:]))
+    # The last kernels are of 0.01: all is near the prior.
+    np.testing.assert_allclose(scores, 0.01, atol=2e-3)
+    assert any(
+        tensor is deepest
+        for layer in network.layers
+        if isinstance(layer, keras.layers.Conv2D)
+        and layer.kernel_size == (1, 1)
+        for node in layer._inbound_nodes
+        for tensor in node.input_tensors
+    )
+
+
+def test_initial_weights_depend_on_the_seed_only():
+    def weights(seed):
+        network = retinanet(
+            backbone, 2, strides=(4, 8), channels=4, depth=1, seed=seed
+        )
+        return np.concatenate([w.ravel() for w in weights_of(network)])
+
+    backbone = small_backbone()
+    first, second, other = weights(3), weights(3), weights(4)
+    np.testing.assert_array_equal(first, second)
+    assert np.any(first != other)
+
+
+def with_changes(**changes):
+    arrays = squares(4, 0)
+    for key, value in changes.items():
+        if value is None:
+            del arrays[key]
+        else:
+            arrays[key] = value
+    return arrays
+
+
+def with_box(box, label=0):
+    boxes = np.zeros((4, 1, 4))
+    boxes[2, 0] = box
+    classes = np.full((4, 1), -1)
+    classes[2] = label
+    return with_changes(boxes=boxes, box_classes=classes)
+
+
+@pytest.mark.parametrize(
+    ("train", "message"),
+    [
+        (with_changes(boxes=None), "train must have 'boxes'"),
+        (with_changes(box_classes=None), "train must have 'box_classes'"),
+        (with_changes(images=None), "dictionary with 'images'"),
+        (with_changes(boxes=np.zeros((3, 3, 4))), "differ in length: 4 and 3"),
+        (with_changes(boxes=np.zeros((4, 2, 4))), r"train\[0\].*shape \(2,\)"),
+        (with_box([5, 5, 5, 9]), r"boxes of train\[2\].*\[5.0, 5.0, 5.0, 9.0"),
+        (with_box([5, 9, 8, 4]), "bottom than top"),
+        (with_box([0, 0, np.inf, 9]), "must be finite"),
+        (
+            with_box([20, 20, 33, 30]),
+            r"train\[2\] must lie within its image, 32",
+        ),
+        (with_box([-1, 20, 30, 30]), "must lie within its image"),
+        (with_box([0, 0, 9, 9], label=4), "box_classes of train.*from 4 to 4"),
+        (with_box([0, 0, 9, 9], label=-3), "box_classes of train.*-3"),
+        (with_box([0, 0, 0, 0], label=-1), "train has no box to learn from"),
+        ([], "train is empty"),
+        (np.zeros((4, 32, 32, 3)), "data must be a dictionary of arrays"),
+    ],
+)
+def test_bad_data(train, message):
+    # Data are looked at before anything is built.
+    backbone = types.SimpleNamespace(
+        pyramid_outputs={"P2": None}, pyramid_strides={"P2": 4}
+    )
+    with pytest.raises(ValueError, match=message):
+        evaluate_detection(backbone, train, squares(4, 1), num_classes=4)
+
+
+def test_bad_test_data():
+    with pytest.raises(ValueError, match=r"test\[2\] must lie within"):
+        list(_detection_data.annotated(with_box([9, 9, 40, 20]), 4, 2, "test"))
+    with pytest.raises(ValueError, match="values from 1 to 1"):
+        list(_detection_data.annotated(with_box([0, 0, 9, 9], 1), 4, 1, "test"))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"epochs": 0}, "epochs must be at least 1"),
+        ({"learning_rate": 0.0}, "learning_rate must be positive"),
+        ({"weight_decay": -1.0}, "weight_decay must not be negative"),
+        ({"channels": 0}, "channels must be at least 1"),
+        ({"depth": -1}, "depth must be at least 0"),
+        ({"batch_size": 0}, "batch_size must be at least 1"),
+        ({"max_detections": 0}, "max_detections must be at least 1"),
+        (
+            {"smallest_score": 1.0},
+            "smallest_score must be at least 0 and below",
+        ),
+        ({"strides": (8, 4)}, r"strides must double.*strides=\(8, 4\)"),
+        ({"strides": (4, 16)}, "strides must double"),
+        ({"strides": (2, 4)}, "begin with one that the backbone has, 4, 8"),
+        ({"strides": ()}, "strides must double"),
+    ],
+)
+def test_bad_arguments(options, message):
+    data = squares(4, 0)
+    with pytest.raises(ValueError, match=message):
+        evaluate_detection(small_backbone(), data, data, **options)
+
+
+def test_a_backbone_without_a_pyramid():
+    data = squares(4, 0)
+    plain = keras.Sequential([keras.Input((32, 32, 3)), keras.layers.ReLU()])
+    with pytest.raises(ValueError, match="must have pyramid_outputs"):
+        evaluate_detection(plain, data, data)
+
+
+def test_sizes_that_the_strides_do_not_divide():
+    data = squares(4, 0)
+    data["images"] = data["images"][:, :, :28]
+    data["boxes"] = np.minimum(data["boxes"], 28)
+    data["box_classes"] = np.where(
+        data["boxes"][..., 0] < data["boxes"][..., 2], data["box_classes"], -1
+    )
+    backbone = SmallResNet(widths=(4, 4, 4, 4), block="bottleneck")
+    with pytest.raises(ValueError, match=r"multiples of .* 8.* 32 x 28 pixels"):
+        evaluate_detection(backbone, data, data, **SETTINGS)
+
+
+def test_a_generator_cannot_be_gone_through_twice():
+    data = (batch for batch in [squares(4, 0)])
+    with pytest.raises(ValueError, match="not a generator"):
+        evaluate_detection(small_backbone(), data, squares(4, 1), **SETTINGS)
+
+
+def test_divergence_is_told():
+    network = types.SimpleNamespace(
+        predict_on_batch=lambda images: np.full((len(images), 576, 6), np.nan)
+    )
+    detector = _Detector(network, (4,), 4, None)
+    with pytest.raises(ValueError, match="The detector diverged"):
+        detector.detect(squares(8, 0)["images"], 0.05, 100)
+
+
+def test_a_smaller_batch_is_filled_up_and_cut_again():
+    """So that the network sees one shape, and gives as many images back."""
+    seen = []
+
+    def predict_on_batch(images):
+        seen.append(images.shape)
+        return np.tile(np.float32([0, 0, 0, 0, 9]), (len(images), 576, 1))
+
+    network = types.SimpleNamespace(predict_on_batch=predict_on_batch)
+    detector = _Detector(network, (4,), 4, None)
+    images = squares(8, 0)["images"]
+    found = [len(detector.detect(images[:n], 0.05, 100)) for n in (8, 3)]
+    assert found == [8, 3] and seen == [(8, 32, 32, 3)] * 2
