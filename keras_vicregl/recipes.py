@@ -178,8 +178,7 @@ _SCENES = Recipe(
     data="digit_scenes",
     time="3 to 4 minutes on 2 CPU cores, TensorFlow, with 10,000 scenes",
     accuracy="measured by `make demo`, with Keras' own AdamW: linear top-1 "
-    "46.2 %, kNN 16.7 %, linear mIoU 16.6 %; with faithful views 52.8, 20.0, "
-    "19.1 %",
+    "46.2 %, kNN 16.7 %, linear mIoU 16.6 %",
     backbone="small_resnet",
     backbone_arguments={"widths": [16, 24, 32, 48], "block": "bottleneck"},
     model={
