@@ -149,6 +149,12 @@ def run(method, seed, arguments, scenes):
     """Trains, evaluates and stores one run."""
     path = arguments.results / f"{method}-{seed}.json"
     if path.exists():
+        stored = json.loads(path.read_text())["epochs"]
+        if stored != arguments.epochs:
+            raise SystemExit(
+                f"{path} is of {stored} epochs, not {arguments.epochs}: choose "
+                "other --results and --runs."
+            )
         return
     folder = arguments.runs / f"{method}-{seed}"
     start = time.monotonic()

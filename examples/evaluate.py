@@ -5,7 +5,8 @@ r"""Evaluate a backbone: what its features are worth.
         --data imagenet2012 --test-split validation --size 224 \
         --protocols knn linear --options linear.learning_rate=[0.003,0.01,0.03]
     python examples/evaluate.py resnet50 --weights resnet50_alpha0.9 \
-        --data voc --protocols train_segmentation
+        --data voc_segmentation:VOC2012 --test-split val \
+        --protocols train_segmentation
 
 The model is a file that `keras_vicregl.checkpoints.export` wrote (.keras, .onnx
 or the folder of a SavedModel), or the name of a backbone, with --weights a
@@ -30,6 +31,9 @@ Protocols that train on new crops in each epoch, or fine-tune, for Keras models:
 
 --options PROTOCOL.NAME=VALUE, with values in JSON, are arguments of the
 functions `keras_vicregl.evaluation.evaluate_...` and `train_segmentation`.
+
+--data is what `keras_vicregl.data.load` takes, or voc_segmentation:FOLDER,
+cityscapes:FOLDER or ade20k:FOLDER, with the labels of these benchmarks.
 """
 
 import argparse
@@ -40,6 +44,8 @@ import pathlib
 
 ON_FEATURES = ("knn", "linear", "rank", "segmentation")
 TRAINED = ("linear_augmented", "finetuning", "train_segmentation", "detection")
+# Functions of `keras_vicregl.data`, and their numbers of classes.
+SEGMENTATION_SETS = {"voc_segmentation": 21, "cityscapes": 19, "ade20k": 150}
 
 
 def setting(text):
@@ -128,7 +134,6 @@ def main():
 
     from keras_vicregl import backbone
     from keras_vicregl.checkpoints import load_backbone
-    from keras_vicregl.data import load
     from keras_vicregl.models.backbones import BACKBONES
 
     if arguments.model in BACKBONES:
@@ -148,15 +153,22 @@ def main():
             f"{', '.join(surplus)}: a SavedModel or ONNX file cannot be "
             f"trained on. Use its .keras file, or {', '.join(ON_FEATURES)}."
         )
-    sources = {}
-    for part in ("train", "test"):
-        options = dict(arguments.data_options)
-        if masks := getattr(arguments, f"{part}_masks"):
-            options["masks"] = masks
-        if "detection" in arguments.protocols:
-            options["boxes"] = True
-        split = getattr(arguments, f"{part}_split")
-        sources[part] = load(arguments.data, split, **options)
+    if arguments.preprocessed and {"linear_augmented", "finetuning"} & set(
+        arguments.protocols
+    ):
+        parser.error(
+            "--preprocessed: linear_augmented and finetuning normalise images."
+        )
+    sources = {part: open_split(arguments, part) for part in ("train", "test")}
+    if "detection" in arguments.protocols and not (
+        arguments.size or arguments.options["detection"].get("size")
+    ):
+        parser.error("detection needs --size, or detection.size=[HEIGHT,WIDTH]")
+    if "train_segmentation" in arguments.protocols and not (
+        mask_classes(arguments)
+        or "num_classes" in arguments.options["train_segmentation"]
+    ):
+        parser.error("train_segmentation.num_classes is needed for these data")
     print(f"{arguments.model} on {sources['train']!r}, {sources['test']!r}")
 
     figures = {}
@@ -176,15 +188,40 @@ def main():
         os.replace(unfinished, arguments.output)
 
 
+def open_split(arguments, part):
+    """The images of a split, `"train"` or `"test"`."""
+    from keras_vicregl import data
+
+    split = getattr(arguments, f"{part}_split")
+    options = dict(arguments.data_options)
+    if masks := getattr(arguments, f"{part}_masks"):
+        options["masks"] = masks
+    if "detection" in arguments.protocols:
+        options["boxes"] = True
+    name, found, folder = arguments.data.partition(":")
+    if found and name in SEGMENTATION_SETS:
+        return getattr(data, name)(folder, split, **options)
+    return data.load(arguments.data, split, **options)
+
+
+def mask_classes(arguments):
+    """The number of classes of masks, as an argument, where it is known."""
+    from keras_vicregl.data import SEGMENTATION_CLASS_NAMES
+
+    known = {**SEGMENTATION_SETS, "digit_scenes": len(SEGMENTATION_CLASS_NAMES)}
+    name = arguments.data.partition(":")[0]
+    return {"num_classes": known[name]} if name in known else {}
+
+
 def evaluate_features(model, sources, protocols, arguments):
     """Figures of protocols that share one pass of the model."""
     from keras_vicregl import evaluation
 
-    features = {
-        part: evaluation.extract_features(
+    train, test = (
+        evaluation.extract_features(
             model,
             evaluation.image_batches(
-                source,
+                sources[part],
                 size=arguments.size,
                 resize=arguments.resize,
                 limit=arguments.limit,
@@ -194,30 +231,28 @@ def evaluate_features(model, sources, protocols, arguments):
             pooled="segmentation" not in protocols,
             **preprocessing(arguments),
         )
-        for part, source in sources.items()
+        for part in ("train", "test")
+    )
+    labels = {"num_classes": sources["train"].num_classes}
+    defaults = {
+        "knn": labels,
+        "linear": labels,
+        "segmentation": mask_classes(arguments),
     }
-
-    def rank(_, train, test):
-        pooled = test["features"]
-        if pooled.ndim == 4:
-            pooled = pooled.mean(axis=(1, 2))
-        return {"effective_rank": evaluation.effective_rank(pooled)}
-
-    functions = {
-        "knn": evaluation.evaluate_knn,
-        "linear": evaluation.evaluate_linear,
-        "rank": rank,
-        "segmentation": evaluation.evaluate_segmentation,
-    }
-    return {
-        protocol: functions[protocol](
-            None,
-            features["train"],
-            features["test"],
-            **arguments.options[protocol],
-        )
-        for protocol in protocols
-    }
+    figures = {}
+    for protocol in protocols:
+        options = arguments.options[protocol]
+        if protocol == "rank":
+            pooled = train["features"]
+            if pooled.ndim == 4:
+                pooled = pooled.mean(axis=(1, 2))
+            rank = evaluation.effective_rank(pooled, **options)
+            figures[protocol] = {"effective_rank": rank}
+            continue
+        function = getattr(evaluation, f"evaluate_{protocol}")
+        options = {**defaults[protocol], **options}
+        figures[protocol] = function(None, train, test, **options)
+    return figures
 
 
 def preprocessing(arguments):
@@ -228,29 +263,34 @@ def preprocessing(arguments):
 def linear_augmented(model, sources, arguments, **options):
     from keras_vicregl.evaluation import evaluate_augmented_linear
 
-    sizes = {"size": arguments.size, "resize": arguments.resize}
     return evaluate_augmented_linear(
-        model, sources["train"], sources["test"], **{**sizes, **options}
+        model, **sources, **{**of_crops(sources, arguments), **options}
     )
 
 
 def finetuning(model, sources, arguments, **options):
     from keras_vicregl.evaluation import evaluate_finetuning
 
-    sizes = {"size": arguments.size, "resize": arguments.resize}
     return evaluate_finetuning(
-        model, sources["train"], sources["test"], **{**sizes, **options}
+        model, **sources, **{**of_crops(sources, arguments), **options}
     )
+
+
+def of_crops(sources, arguments):
+    """Arguments of protocols that classify crops."""
+    return {
+        "size": arguments.size,
+        "resize": arguments.resize,
+        "num_classes": sources["train"].num_classes,
+    }
 
 
 def train_segmentation(model, sources, arguments, **options):
     from keras_vicregl.evaluation import train_segmentation
 
+    defaults = {**preprocessing(arguments), **mask_classes(arguments)}
     return train_segmentation(
-        model,
-        sources["train"],
-        sources["test"],
-        **{**preprocessing(arguments), **options},
+        model, **sources, **{**defaults, **options}
     ).figures
 
 
@@ -258,10 +298,18 @@ def detection(model, sources, arguments, **options):
     from keras_vicregl.data import detection_batches
     from keras_vicregl.evaluation import evaluate_detection
 
+    size = options.pop("size", arguments.size)
+    size = (size, size) if isinstance(size, int) else size
+    batch_size = options.pop("batch_size", 16)
+    # As many decoded images as fit into a gigabyte.
+    shuffle = options.pop("shuffle", 2**30 // (3 * size[0] * size[1]))
+    names = sources["train"].box_class_names
+    defaults = {"num_classes": None if names is None else len(names)}
     return evaluate_detection(
         model,
-        *(detection_batches(sources[part]) for part in ("train", "test")),
-        **{**preprocessing(arguments), **options},
+        detection_batches(sources["train"], size, batch_size, shuffle=shuffle),
+        detection_batches(sources["test"], size, batch_size),
+        **{**defaults, **preprocessing(arguments), **options},
     )
 
 

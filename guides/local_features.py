@@ -109,13 +109,13 @@ plot_match_criteria(find_matches(model, views_of(few)))
 
 """
 Matches by location lie at one place, whatever crop and flip have done to the
-views: geometry is tracked. Matches by feature need not. Over all test scenes,
-by the untrained network and by the trained one:
+views: geometry is tracked. Matches by feature need not. Of all positions of all
+test scenes, each with its nearest partner:
 """
 
 views = views_of(test)
-before = find_matches(untrained, views)
-after = find_matches(model, views)
+before = find_matches(untrained, views, num_matches=None)
+after = find_matches(model, views, num_matches=None)
 plot_match_distances(after)
 
 """

@@ -76,7 +76,7 @@ def _onnx(path: pathlib.Path) -> Callable[[np.ndarray], np.ndarray]:
     dtype = np.uint8 if images.type == "tensor(uint8)" else np.float32
 
     def feature_map(x: np.ndarray) -> np.ndarray:
-        inputs = {images.name: x.astype(dtype)}
+        inputs = {images.name: _as(dtype, x)}
         return session.run(["feature_map"], inputs)[0]
 
     return feature_map
@@ -92,6 +92,13 @@ def _saved_model(path: pathlib.Path) -> Callable[[np.ndarray], np.ndarray]:
     dtype = spec.dtype.as_numpy_dtype
 
     def feature_map(x: np.ndarray) -> np.ndarray:
-        return loaded.serve(tf.constant(x.astype(dtype))).numpy()
+        return loaded.serve(tf.constant(_as(dtype, x))).numpy()
 
     return feature_map
+
+
+def _as(dtype: type, images: np.ndarray) -> np.ndarray:
+    """Images as a model takes them; rounded, if it takes integers."""
+    if dtype == np.uint8 and images.dtype != np.uint8:
+        images = np.clip(np.rint(images), 0, 255)
+    return images.astype(dtype)

@@ -94,11 +94,15 @@ def subset(
             name,
             source.num_classes,
             source.class_names,
+            source.box_class_names,
         )
     facts = {
         "num_classes": source.num_classes,
         "class_names": source.class_names,
         "has_masks": source.has_masks,
+        "has_boxes": source.has_boxes,
+        "box_class_names": source.box_class_names,
+        "mask_labels": source.mask_labels,
         "on_error": source.on_error,
     }
     if isinstance(source, StreamSource):

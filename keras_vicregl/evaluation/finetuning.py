@@ -289,7 +289,7 @@ class _Task:
         rows, held = hold_out(len(self._train), validation_fraction, self._seed)
         model, _ = self._trained(self._subset(self._train, rows), rates)
         scores, labels = self._scores(model, self._subset(self._train, held))
-        scores = scores.reshape(len(held), len(rates), self.num_classes)
+        scores = scores.reshape(-1, len(rates), self.num_classes)
         return choose_rate(scores, labels, rates)
 
     def result(

@@ -45,6 +45,7 @@ def image_batches(
         An iterable, any number of times, over dictionaries of `"images"` (B, H,
         W, 3), uint8 or where they were resized float32, in [0, 255], and where
         there are any `"labels"` (B,) and `"segmentation_masks"` (B, H, W, 1).
+        Boxes are left out.
 
     Raises:
         ValueError: If an argument is outside what it may be.
@@ -78,8 +79,7 @@ def image_batches(
     if isinstance(source, Mapping):
         source = from_arrays(source)
     if limit is not None and limit < len(source):
-        every = -(-len(source) // limit)
-        source = subset(source, np.arange(0, len(source), every))
+        source = subset(source, np.arange(limit) * len(source) // limit)
     return ImageBatches(source, size, resize, batch_size)
 
 
@@ -118,9 +118,13 @@ class ImageBatches:
     def _of_arrays(
         self, arrays: Mapping[str, np.ndarray]
     ) -> Iterator[dict[str, np.ndarray]]:
+        from keras_vicregl.data._boxes import without_boxes
+
         for start in range(0, len(self._source), self._batch_size):
             rows = slice(start, start + self._batch_size)
-            batch = {key: value[rows] for key, value in arrays.items()}
+            batch = {
+                key: value[rows] for key, value in without_boxes(arrays).items()
+            }
             if self._size is not None:
                 batch = self._middles(batch)
             yield batch
@@ -157,12 +161,17 @@ class ImageBatches:
     def _of_dataset(self) -> Iterator[dict[str, np.ndarray]]:
         import tensorflow as tf
 
+        from keras_vicregl.data._boxes import without_boxes
+
         with tf.device("cpu"):
-            examples = self._source.dataset()
+            examples = self._source.dataset().map(without_boxes)
             if self._size is not None:
                 examples = examples.map(self._middle, tf.data.AUTOTUNE)
             batches = examples.batch(self._batch_size)
-            yield from batches.prefetch(tf.data.AUTOTUNE).as_numpy_iterator()
+            batches = batches.prefetch(tf.data.AUTOTUNE)
+            batches = batches.as_numpy_iterator()
+        # Not within: what goes through them would be on the CPU as well.
+        yield from batches
 
     def _middle(self, example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Of an image of any size, in tf.data."""

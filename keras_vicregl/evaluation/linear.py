@@ -20,6 +20,7 @@ from keras_vicregl.evaluation._features import (
 from keras_vicregl.evaluation._grid import as_rates, choose_rate, hold_out
 
 _MOMENTUM = 0.9
+_BLOCK = 16_384  # rows of scores at a time in float64
 
 
 def evaluate_linear(
@@ -122,7 +123,8 @@ def evaluate_linear(
     num_classes = check_classes(labels, test_labels, num_classes)
     if standardize:
         mean, scale = _statistics(features)
-        features = (features - mean) / scale
+        features = features - mean
+        features /= scale
         test_features = (test_features - mean) / scale
 
     def trained(rates: Sequence[float], rows: np.ndarray) -> np.ndarray:
@@ -239,7 +241,11 @@ def _softmax(scores: np.ndarray) -> np.ndarray:
 
 def _cross_entropy(scores: np.ndarray, labels: np.ndarray) -> float:
     """Mean cross-entropy of scores (N, classes) with labels (N,)."""
-    scores = scores.astype(np.float64)
-    scores -= scores.max(axis=1, keepdims=True)
-    own = scores[np.arange(len(labels)), labels]
-    return float(np.mean(np.log(np.exp(scores).sum(axis=1)) - own))
+    losses = np.empty(len(labels))
+    for start in range(0, len(labels), _BLOCK):
+        rows = slice(start, start + _BLOCK)
+        block = scores[rows].astype(np.float64)
+        block -= block.max(axis=1, keepdims=True)
+        own = block[np.arange(len(block)), labels[rows]]
+        losses[rows] = np.log(np.exp(block).sum(axis=1)) - own
+    return float(np.mean(losses))

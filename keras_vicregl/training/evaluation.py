@@ -102,7 +102,8 @@ def feature_evaluation(
             arguments of these functions, such as `{"knn": {"k": 5}}`.
         size: Where images differ in size, side of the square that they are cut
             to, from their middle, after their shorter side has become 8/7 of
-            it. Images of one size stay as they are.
+            it. Images that are known to have one size stay as they are: arrays
+            and scenes.
         limit: Images used of either set, evenly spread over it. Segmentation
             keeps their feature maps in memory.
         batch_size: Images per call of the backbone.

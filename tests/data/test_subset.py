@@ -87,3 +87,25 @@ def test_bad_indices(indices, tmp_path):
 def test_labels_that_are_not_there():
     with pytest.raises(ValueError, match=r"Labels are needed, which <Image"):
         labels_of(load({"images": arrays()["images"]}))
+
+
+def test_labels_of_masks_become_what_they_become_in_the_source(tmp_path):
+    folders = {}
+    for name, channels, value in (("images", 3, 9), ("masks", 1, 7)):
+        picture_of_one = np.full((12, 14, channels), value, np.uint8)
+        folders[name] = []
+        for index in range(3):
+            path = tmp_path / f"{name}{index}.png"
+            path.write_bytes(tf.io.encode_png(picture_of_one).numpy())
+            folders[name].append(path)
+    source = load(folders["images"], masks=folders["masks"], mask_labels={7: 2})
+    for each in (source, subset(source, np.array([0, 2]))):
+        for example in each.dataset().as_numpy_iterator():
+            assert (example["segmentation_masks"] == 2).all()
+
+
+def test_names_of_boxes_stay():
+    source = load("digit_scenes", count=4, boxes=True)
+    some = subset(source, np.array([1, 3]))
+    assert some.has_boxes
+    assert some.box_class_names == source.box_class_names

@@ -19,7 +19,6 @@ ARGUMENTS = [
     *("--data", "digit_scenes", "--data-options", f"count={COUNT}"),
     *("--protocols", "knn", "linear", "rank", "segmentation"),
     *("--options", "knn.k=5", "linear.epochs=3", "segmentation.epochs=2"),
-    *("segmentation.num_classes=11", "linear.num_classes=10"),
     *("--batch-size", "20", "--backend", keras.backend.backend()),
 ]
 
@@ -70,9 +69,9 @@ def test_every_form_of_a_model(script, model, form, tmp_path, monkeypatch):
         )
         for split in ("train", "test")
     ]
-    pooled = features[1]["features"].mean(axis=(1, 2))
+    pooled = features[0]["features"].mean(axis=(1, 2))
     expected = {
-        "knn": evaluation.evaluate_knn(None, *features, k=5),
+        "knn": evaluation.evaluate_knn(None, *features, k=5, num_classes=10),
         "linear": evaluation.evaluate_linear(
             None, *features, epochs=3, num_classes=10
         ),
@@ -90,6 +89,40 @@ def test_every_form_of_a_model(script, model, form, tmp_path, monkeypatch):
         )
 
 
+TRAINED = {
+    "linear_augmented": ["linear_augmented.epochs=1"],
+    "finetuning": ["finetuning.epochs=1", "finetuning.fraction=0.5"],
+    "train_segmentation": [
+        "train_segmentation.iterations=1",
+        "train_segmentation.crop_size=32",
+        "train_segmentation.batch_size=4",
+        "train_segmentation.output_stride=as_is",
+    ],
+    "detection": ["detection.epochs=1", "detection.channels=8"],
+}
+
+
+# What the figures are, the tests of these functions say.
+@pytest.mark.skipif(
+    keras.backend.backend() != "torch", reason="compiles for minutes elsewhere"
+)
+@pytest.mark.parametrize("protocol", TRAINED)
+def test_protocols_that_train(script, model, protocol, tmp_path, monkeypatch):
+    model.save(tmp_path / "model.keras")
+    output = tmp_path / "figures.json"
+    run(
+        script,
+        monkeypatch,
+        *(tmp_path / "model.keras", *ARGUMENTS[:4]),
+        *("--protocols", protocol, "--size", 64, "--resize", 64),
+        *("--options", *TRAINED[protocol], "--backend", "torch"),
+        *("--output", output),
+    )
+    figures = json.loads(output.read_text())[protocol]
+    main_figure = {"train_segmentation": "mean_iou", "detection": "ap"}
+    assert 0 <= figures[main_figure.get(protocol, "top1")] <= 1
+
+
 def test_what_cannot_be(script, model, tmp_path, monkeypatch, capsys):
     export(model, tmp_path / "saved")
     for arguments, message in (
@@ -97,6 +130,7 @@ def test_what_cannot_be(script, model, tmp_path, monkeypatch, capsys):
         ([tmp_path / "saved", "--weights", "x"], "needs the name of a backb"),
         ([tmp_path / "saved", "--protocols", "finetuning"], "be trained on"),
         (["small_resnet", "--options", "knn=3"], "not PROTOCOL.NAME"),
+        (["small_resnet", "--protocols", "detection"], "needs --size"),
     ):
         with pytest.raises(SystemExit):
             run(script, monkeypatch, *arguments)
