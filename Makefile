@@ -1,6 +1,8 @@
 # make demo   pretrain on the built-in data, evaluate, export (TensorFlow)
 # make test   all tests on the three backends
-# make check  lint, formatting
+# make check  lint, formatting, whether the guides' pages are up to date
+# make guides run the guides and write their pages, notebooks and pictures;
+#             ARGS=guides/NAME.py: one of them
 # make bench  speed and memory of the objective; bench-views, bench-step: of
 #             the views, and of a whole training step
 #
@@ -15,7 +17,7 @@ WORKERS ?= 2
 export KERAS_BACKEND ?= tensorflow
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo test check format bench bench-views bench-step clean $(BACKENDS:%=test-%)
+.PHONY: demo test check guides format bench bench-views bench-step clean $(BACKENDS:%=test-%)
 
 demo: $(VENV)/.demo-$(KERAS_BACKEND)
 	$(BIN)/python examples/scenes_demo.py $(ARGS)
@@ -33,6 +35,10 @@ $(BACKENDS:%=test-%): test-%: $(VENV)/.test
 check: $(VENV)/.check
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python guides/render.py --check
+
+guides: $(VENV)/.test
+	$(BIN)/python guides/render.py $(ARGS)
 
 format: $(VENV)/.check
 	$(BIN)/ruff check --fix .

@@ -1,6 +1,6 @@
 """
 Title: Pretraining on many devices
-Author: keras_vicregl
+Author: The keras_vicregl authors
 Date created: 2026/11/25
 Last modified: 2026/11/25
 Description: One VICRegL model on several GPUs, several machines or a TPU.
