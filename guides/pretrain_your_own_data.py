@@ -1,0 +1,370 @@
+"""
+Title: Pretraining on your own images
+Author: The keras_vicregl authors
+Date created: 2026/11/25
+Last modified: 2026/11/25
+Description: A folder of images and one GPU: views, small batches, collapse, and going on after a stop.
+Accelerator: GPU
+"""
+
+"""
+VICRegL needs images and no labels. This page pretrains on the files of a
+folder, looks at what has to be changed when images are few, small or oblong
+and batches fit one GPU, and shows how to see that a training goes wrong.
+
+It runs on a CPU in minutes, since the folder is filled with small scenes of
+digits first. Put your own in its place.
+"""
+
+import functools
+import os
+import pathlib
+import signal
+import tempfile
+import warnings
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+import keras
+import numpy as np
+
+from keras_vicregl.data import digit_scenes, load, view_batches
+from keras_vicregl.evaluation import evaluate_linear
+from keras_vicregl.losses import (
+    covariance_loss,
+    location_distances,
+    match,
+    variance_loss,
+)
+from keras_vicregl.optimizers import warmup_cosine
+from keras_vicregl.recipes import RECIPES
+from keras_vicregl.training import (
+    TrainingInterrupted,
+    pretrain,
+    read_rows,
+)
+from keras_vicregl.views import MultiView, ViewGroup
+from keras_vicregl.views.geometry import positions
+from keras_vicregl.visualization import plot_curves, plot_matches
+
+# Tests run this page with few images and epochs.
+short = "GUIDES_SHORT" in os.environ
+work = pathlib.Path(tempfile.mkdtemp())
+
+"""
+## The images
+
+JPEG, PNG, GIF, BMP or WebP, in one folder or in folders of folders, of any
+size: here each file has a size and an aspect ratio of its own.
+"""
+
+
+def write_photographs(folder, count):
+    """Scenes of digits as JPEG files of 64 to 96 px a side."""
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    scenes = digit_scenes("train", count, size=96)["images"]
+    for index, scene in enumerate(scenes):
+        height, width = rng.integers(64, 97, 2)
+        keras.utils.save_img(folder / f"{index:04}.jpg", scene[:height, :width])
+
+
+write_photographs(work / "photographs", 64 if short else 2000)
+images = load(work / "photographs", cache=True)
+print(len(images), "images")
+
+"""
+`cache=True` keeps the contents of the files in memory after the first epoch.
+`on_error="skip"` goes on where a file is damaged. A data set of TFDS differs in
+this line alone: `load("imagenet2012", "train")`.
+
+## The views
+
+A training example is a pair of crops of one image, with their colours changed.
+`MultiView.resnet()` makes the paper's, two of 224 px; here two of 48 px suit
+images of 64 to 96 px. Look at some before you train: what you want the
+network to know must be in both crops, and visible.
+"""
+
+batch_size = 16 if short else 64
+make_batches = functools.partial(
+    view_batches,
+    images,
+    MultiView.scenes(size=48),
+    batch_size=batch_size,
+    seed=0,
+)
+
+
+def matched_views(count=3, map_shape=(6, 6)):
+    """Pairs of views, and the positions in them that belong together."""
+    (batch,) = next(iter(make_batches()))
+    batch = keras.tree.map_structure(np.asarray, batch)
+    first, second = (
+        positions(to_source[:count], *map_shape)
+        for to_source in batch["view_to_source"]
+    )
+    queries, neighbours, _ = match(location_distances(first, second), 12)
+    return plot_matches(
+        tuple(view[:count] for view in batch["views"]),
+        keras.ops.convert_to_numpy(queries),
+        keras.ops.convert_to_numpy(neighbours),
+        (map_shape, map_shape),
+    )
+
+
+matched_views()
+
+"""
+Lines connect the twelve closest of the 36 positions that feature maps of
+6 x 6 have. They follow crops and flips, as each view carries its map to the
+pixels of its image. So nothing has to be told of sizes and aspect ratios: the
+model knows neither.
+
+Views need not be square either. For panoramas or documents, give the crops the
+shape of what is in them: `size` is the view's height and width, `aspect_ratio`
+the range of the box's width / height in the image.
+"""
+
+oblong = MultiView(
+    [ViewGroup((32, 64), count=2, scale=(0.25, 1.0), aspect_ratio=(1.5, 2.5))]
+)
+recipe = RECIPES["scenes"]
+model = recipe.make_model()
+views_shape = (batch_size, *oblong.groups[0].size, 3)
+print(model.backbone.compute_output_shape(views_shape))
+
+"""
+Views of 32 x 64 px give 4 x 8 positions, and the model does the rest.
+
+Where there are few positions, lower `num_matches`, the number of pairs that
+the location criterion keeps. Its default, `(20, 4)`, is for maps of 7 x 7; this
+is the recipe for CIFAR-10, whose maps are 4 x 4:
+"""
+
+print(RECIPES["cifar10"].model["num_matches"])
+
+"""
+## Small batches
+
+VICReg's terms are statistics of a batch, and a statistic of few samples is
+noise. Take perfect embeddings, independent channels with variance one: their
+covariances are zero, but the term `cov` that a batch of B of them gives is about
+(D - 1) / (B - 1), D being the width of the expander. `var`, the hinge below a
+standard deviation of one, is not zero either.
+"""
+
+
+def noise(batch_size, width, repeats=1):
+    """Means of `cov` and `var` of perfect embeddings over some batches."""
+    rng = np.random.default_rng(0)
+    draws = rng.normal(size=(repeats, batch_size, width)).astype("float32")
+    return float(covariance_loss(draws)), 25 * float(variance_loss(draws))
+
+
+width = 512 if short else 8192
+print(f"{'batch':>11} {'width':>6} {'cov':>7} {'(D-1)/(B-1)':>12} {'var':>6}")
+for size, channels, repeats in (
+    (2048, width, 1),
+    (256, width, 1),
+    (64, width, 1),
+    (64, width, 4),
+    (64, width // 32, 1),
+):
+    cov, var = noise(size, channels, repeats)
+    floor = (channels - 1) / (size - 1)
+    name = f"{repeats} x {size}"
+    print(f"{name:>11} {channels:>6} {cov:7.1f} {floor:12.1f} {var:6.2f}")
+
+"""
+The first row is the paper's batch and expander. With a batch of 64 the same
+expander has a term more than thirty times as large that says nothing about the
+network. What follows from that:
+
+- Keep D / B: a narrower expander (last row) has the paper's noise again.
+  `VICRegL(backbone, expander_units=(256, 256, 256))`, or a lower
+  `covariance_coefficient`.
+- Accumulating gradients over four batches (`gradient_accumulation_steps=4`) is
+  not a batch four times as large: the terms are those of the small batches, as
+  the fourth row says. It averages gradients, no more.
+- A larger batch fits in the same memory with `precision="mixed_bfloat16"` and
+  with `remat=True`, which computes the inside of the backbone's blocks twice
+  instead of keeping it. Both are arguments of `recipe.make_model`.
+- Learning rates are for a batch of 256 and grow with the batch.
+  `recipe.make_optimizer(steps_per_epoch, batch_size)` sees to it, accumulated
+  batches included.
+"""
+
+one_gpu = RECIPES["resnet50_one_gpu"]
+for size in (64, one_gpu.batch_size, 1024):
+    schedule = warmup_cosine(
+        one_gpu.base_learning_rate, size, steps_per_epoch=1000, epochs=100
+    )
+    # The warm-up ends after 10 epochs.
+    print(f"batch {size}: learning rate {float(schedule(10_000)):.3f}")
+
+"""
+## Few images
+
+An epoch of few images is a few steps. What counts is the number of steps, so
+choose the epochs by it.
+"""
+
+batches = make_batches()
+print(f"{len(images)} images, {len(batches)} steps an epoch")
+print(f"10,000 steps are {10_000 // len(batches)} epochs")
+
+"""
+Nor need they be all that the backbone ever sees: `VICRegL(backbone, ...)` goes
+on from whatever weights it has, such as those of the paper,
+`backbone("resnet50", weights="resnet50_alpha0.9")` (their licence is
+CC-BY-NC), or those of any Keras model that `as_backbone` takes.
+
+## Train, and stop, and go on
+
+`pretrain` is `fit` with logs and checkpoints in a folder.
+"""
+
+epochs = 2 if short else 6
+train = functools.partial(
+    pretrain,
+    make_batches=make_batches,
+    epochs=epochs,
+    output=work / "run",
+    verbose=0,
+)
+keras.utils.set_random_seed(0)
+model = recipe.make_model()
+model.compile(recipe.make_optimizer(len(batches), batch_size, epochs))
+untrained = model.backbone.get_weights()
+
+"""
+Ctrl-C, or the SIGTERM of a cluster that wants its machine back, stop it at the
+next step with everything saved. This callback presses Ctrl-C in the middle of
+the first epoch.
+"""
+
+half = len(batches) // 2
+ctrl_c = keras.callbacks.LambdaCallback(
+    on_train_batch_begin=lambda batch, logs: (
+        signal.raise_signal(signal.SIGINT) if batch == half else None
+    )
+)
+try:
+    train(model, callbacks=[ctrl_c])
+except TrainingInterrupted as interruption:
+    print("A script would exit with", interruption.exit_code)
+
+"""
+The same call goes on from the checkpoint, in a new process as well: weights,
+optimizer, random numbers and the position in the data are those of a training
+that was never interrupted, and so are the logs.
+"""
+
+history = train(model)
+for row in read_rows(work / "run/events.jsonl"):
+    print({key: row[key] for key in ("event", "epoch", "step") if key in row})
+
+"""
+The logs have a row an epoch in `epochs.jsonl`, which is also what `pretrain`
+returns.
+"""
+
+plot_curves(history)
+
+"""
+The terms have their coefficients on them, 25, 25 and 1. `inv` alone says
+little: it is smallest when all images look alike. What was learnt shows in
+labelled images, if you have some. Here a linear classifier of the largest digit
+looks at the frozen features, before and after these few hundred steps.
+"""
+
+labelled = digit_scenes("train", 100 if short else 2000, seed=1)
+unseen = digit_scenes("test", 50 if short else 1000)
+random_backbone = recipe.make_model().backbone
+random_backbone.set_weights(untrained)
+for name, backbone in {
+    "random": random_backbone,
+    "pretrained": model.backbone,
+}.items():
+    accuracy = evaluate_linear(backbone, labelled, unseen)["top1"]
+    print(f"{name:>10}: {accuracy:.1%}")
+
+"""
+## How to see collapse
+
+A training without the two terms that keep embeddings apart. The expander has
+layer normalisation here: batch normalisation pulls vectors apart whatever they
+are, and would hide some of it.
+"""
+
+keras.utils.set_random_seed(0)
+broken = recipe.make_model(
+    variance_coefficient=0, covariance_coefficient=0, normalization="layer"
+)
+broken.compile(recipe.make_optimizer(len(batches), batch_size, epochs))
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    collapsed = pretrain(
+        broken,
+        make_batches,
+        epochs=min(epochs, 3),
+        output=work / "broken",
+        verbose=0,
+    )
+
+channels = {
+    "repr": model.backbone.output_shape[-1],
+    "emb": model.expander_units[-1],
+}
+print(f"{'last epoch':>19} {'as it should be':>16} {'collapsed':>10}")
+for kind, size in channels.items():
+    for name, factor in ((f"{kind}_std", size**0.5), (f"{kind}_corr", 1.0)):
+        label = f"{name} * {size}^0.5" if factor > 1 else name
+        rows = [factor * logs[name][-1] for logs in (history, collapsed)]
+        print(f"{label:>19} {rows[0]:16.3f} {rows[1]:10.3f}")
+
+"""
+`repr` are the pooled features of the backbone, `emb` the embeddings of the
+expander. `std` is the spread of vectors of length one, 1 / sqrt(D) where they
+point in all directions: times sqrt(D) it should be well above 0.1. `corr` is
+the mean correlation between channels and should stay near 0. The backbone has
+batch normalisation and shows nothing of the collapse of `emb`. `pretrain` looks
+at all four and warns:
+"""
+
+for warning in caught:
+    if "collapse" in str(warning.message):
+        print(warning.message)
+
+"""
+With the terms in place, `var` tells as well. Embeddings that are all equal have
+this, and the local term counts once for each of the two criteria:
+"""
+
+constant = np.ones((64, 512), "float32")
+print(f"var {25 * float(variance_loss(constant)):.2f}")
+print(f"local_var {2 * 25 * float(variance_loss(constant)):.2f}")
+
+"""
+A run whose `var` stays there has learnt nothing: its embeddings are all alike.
+
+## From the shell
+
+`examples/pretrain.py` trains, stops and goes on in the same way. Of a folder it
+takes the one in it that `--split` names, by default `train`:
+
+```shell
+python examples/pretrain.py --recipe resnet50_one_gpu --data my_images/ \
+    --epochs 300 --model expander_units=[1024,1024,1024]
+```
+
+With a folder a class in `my_images/train/` and `my_images/test/`,
+`--knn-every 5` logs the accuracy of nearest neighbours.
+
+Several GPUs or machines: [Pretraining on many
+devices](distributed_pretraining.md). What to do with the backbone: [Export and
+use](export_and_use.md).
+"""
+
+model.backbone.save(work / "backbone.keras")
