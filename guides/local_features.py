@@ -210,7 +210,11 @@ variants = {
 print("objective                      effective rank  local spread")
 for name, (variant, _) in variants.items():
     pooled = extract_features(variant.backbone, test, pooled=True)
-    spread = "-" if variant.local_expander is None else f"{local_spread(variant):.3f}"
+    spread = (
+        "-"
+        if variant.local_expander is None
+        else f"{local_spread(variant):.3f}"
+    )
     rank = effective_rank(pooled["features"])
     print(f"{name:30} {rank:14.1f}  {spread:>12}")
 

@@ -37,7 +37,6 @@ pretraining sees neither.
 """
 
 import os
-import sys
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 
@@ -63,7 +62,6 @@ from keras_vicregl.optimizers import AdamW, warmup_cosine
 from keras_vicregl.views import MultiView
 from keras_vicregl.visualization import (
     find_matches,
-    plot_ablation,
     plot_curves,
     plot_feature_maps,
     plot_match_criteria,
@@ -236,39 +234,10 @@ plot_segmentations(
 )
 
 """
-## Does the local criterion help?
-
-One training says little. `examples/ablation.py` pretrains this network with
-several seeds for each variant of the objective, on the same views and for the
-same number of steps - the paper's Table 3 on digit scenes. Its runs are stored
-with the repository, in `guides/results/ablation`, logs included:
-"""
-
-# From the folder of the repository, or from `guides`.
-sys.path += [path for path in ("examples", "../examples") if os.path.isdir(path)]
-import ablation
-
-results = ablation.read_results()
-print(ablation.table(results))
-
-"""
-And as a picture. Bars are means, lines standard deviations, dots seeds.
-"""
-
-plot_ablation(
-    {
-        ablation.TITLES[method]: {
-            title: [run["figures"][metric] for run in runs]
-            for metric, title in ablation.METRICS.items()
-        }
-        for method, runs in results.items()
-    },
-    baseline=ablation.TITLES["vicreg"],
-)
-
-"""
 ## What next
 
+- [Does the local criterion help?](ablation_study.md) The paper's Table 3, with
+  several seeds.
 - [Pretraining on your own images](pretrain_your_own_data.md): a folder, a GPU.
 - [Pretraining on many devices](distributed_pretraining.md).
 - [Exporting and using a backbone](export_and_use.md): SavedModel, ONNX,
