@@ -35,7 +35,7 @@ sys.path += [
 
 import ablation
 
-from keras_vicregl.visualization import plot_ablation, plot_curves
+from keras_vicregl.visualization import plot_ablation
 
 results = ablation.read_results()
 print(ablation.table(results))
