@@ -49,8 +49,8 @@ from keras_vicregl.visualization import (
 # Tests run this page with few images and epochs.
 short = "GUIDES_SHORT" in os.environ
 recipe = RECIPES["scenes"]
-epochs, batch_size = (1, 16) if short else (5, recipe.batch_size)
-train = digit_scenes("train", 64 if short else 8000)
+epochs, batch_size = (1, 16) if short else (4, recipe.batch_size)
+train = digit_scenes("train", 64 if short else 6000)
 test = digit_scenes("test", 16 if short else 512)
 
 """
