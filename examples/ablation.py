@@ -48,7 +48,7 @@ TITLES = {
     "vicreg": "VICReg (alpha 1)",
     "location": "location only",
     "feature": "feature only",
-    "both": "location and feature (VICRegL, alpha 0.75)",
+    "both": "location and feature (VICRegL)",
     "alpha_0.9": "both, alpha 0.9",
     "alpha_0.5": "both, alpha 0.5",
     "alpha_0": "both, alpha 0 (local alone)",
