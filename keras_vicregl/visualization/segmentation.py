@@ -13,6 +13,7 @@ from keras_vicregl.visualization._figures import (
     legend_below,
     new_figure,
     show_image,
+    wrapped,
 )
 from keras_vicregl.visualization.palette import (
     check_class_names,
@@ -117,11 +118,16 @@ def plot_segmentations(
     side = (WIDTH - 0.1) / max(len(pictures), 3)
     height = side * images.shape[1] / images.shape[2]
     figure = new_figure()
-    legend = 0.2 * legend_below(figure, handles) + 0.1
-    figure.set_figheight((height + 0.04) * len(images) + 0.25 + legend)
+    # Names of methods may be longer than a picture is wide.
+    titles = [wrapped(name, 0.9 * side) for name, _ in pictures]
+    lines = 1 + max(title.count("\n") for title in titles)
+    outside = 0.2 * legend_below(figure, handles) + 0.1 + 0.17 * lines + 0.08
+    figure.set_figheight((height + 0.04) * len(images) + outside)
     grid = figure.subplots(len(images), len(pictures), squeeze=False)
-    for column, (name, values) in zip(grid.T, pictures, strict=True):
-        column[0].set_title(name, fontsize=TITLE)
+    for column, title, (_, values) in zip(
+        grid.T, titles, pictures, strict=True
+    ):
+        column[0].set_title(title, fontsize=TITLE)
         for axes, picture in zip(column, values, strict=True):
             show_image(
                 axes,
