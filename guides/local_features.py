@@ -166,11 +166,13 @@ for name, values in {
     print("{:20} {:8.0f} % {:8.0f} % {:13.1f} px".format(name, *values))
 
 """
-So matching by feature connects what looks alike to the network. At first that
-is little more than colour; as training goes on, partners become what the rest
-of the objective makes alike. That is why it helps beside location: it reaches
-pairs that location cannot give, where views do not overlap or show two
-instances of one thing.
+So matching by feature connects what looks alike to the network, wherever it is.
+Even an untrained one finds the same class far more often than chance: strokes
+look like strokes. Training makes it more often, while the partners move
+*farther away* in the image. Matching by location is right more often - not
+always, as a position stands for 8 x 8 pixels of a view, with an edge in them
+perhaps - but it cannot reach two instances of one thing, nor views that do not
+overlap. That is what the two have to give each other.
 
 ## Why pull together what is close already?
 
@@ -225,11 +227,18 @@ The terms and the monitors (`repr_std`, `repr_corr`) of each, over the epochs:
 plot_curves({name: log for name, (_, log) in variants.items() if log})
 
 """
-The invariance of matches alone does collapse; with variance and covariance it
-does not. The reason is the order of things: a position may choose its partner,
-but the statistics are taken over the batch for all positions, chosen or not,
-and no choice can make them larger. `WarnOnCollapse` watches the monitors, and
-`pretrain` adds it.
+So it is a reason to collapse, if nothing else is asked for: with invariance
+alone, embeddings become one point - a spread of thousandths - within an epoch.
+The loss is then 0, and nothing is left to learn from. (The features beneath
+need not follow, as the expander can make them equal by itself: `repr_std` does
+not tell here.) With variance and covariance the spread is of the order of 1,
+which they ask for. The reason is the order of things: a position may choose its
+partner, but the statistics are taken over the batch for all positions, chosen
+or not, and no choice can make them larger.
+
+By feature alone, features are less spread than by VICReg, though, and so it is
+in longer runs, where that criterion does not help without the other:
+[Does the local criterion help?](ablation_study.md)
 
 ## Is it not expensive?
 
