@@ -38,24 +38,17 @@ cityscapes:FOLDER or ade20k:FOLDER, with the labels of these benchmarks.
 
 import argparse
 import contextlib
+import functools
 import json
 import os
 import pathlib
+
+from _settings import setting
 
 ON_FEATURES = ("knn", "linear", "rank", "segmentation")
 TRAINED = ("linear_augmented", "finetuning", "train_segmentation", "detection")
 # Functions of `keras_vicregl.data`, and their numbers of classes.
 SEGMENTATION_SETS = {"voc_segmentation": 21, "cityscapes": 19, "ade20k": 150}
-
-
-def setting(text):
-    """A name and a value from NAME=JSON; what is no JSON is a string."""
-    name, found, value = text.partition("=")
-    if not found:
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
-    with contextlib.suppress(json.JSONDecodeError):
-        value = json.loads(value)
-    return name, value
 
 
 def parse_arguments():
@@ -260,29 +253,17 @@ def preprocessing(arguments):
     return {"preprocess": None} if arguments.preprocessed else {}
 
 
-def linear_augmented(model, sources, arguments, **options):
-    from keras_vicregl.evaluation import evaluate_augmented_linear
+def on_crops(function, model, sources, arguments, **options):
+    """Figures of a function of `evaluation` that classifies random crops."""
+    from keras_vicregl import evaluation
 
-    return evaluate_augmented_linear(
-        model, **sources, **{**of_crops(sources, arguments), **options}
-    )
-
-
-def finetuning(model, sources, arguments, **options):
-    from keras_vicregl.evaluation import evaluate_finetuning
-
-    return evaluate_finetuning(
-        model, **sources, **{**of_crops(sources, arguments), **options}
-    )
-
-
-def of_crops(sources, arguments):
-    """Arguments of protocols that classify crops."""
-    return {
+    defaults = {
         "size": arguments.size,
         "resize": arguments.resize,
         "num_classes": sources["train"].num_classes,
     }
+    function = getattr(evaluation, function)
+    return function(model, **sources, **{**defaults, **options})
 
 
 def train_segmentation(model, sources, arguments, **options):
@@ -314,8 +295,10 @@ def detection(model, sources, arguments, **options):
 
 
 TRAININGS = {
-    "linear_augmented": linear_augmented,
-    "finetuning": finetuning,
+    "linear_augmented": functools.partial(
+        on_crops, "evaluate_augmented_linear"
+    ),
+    "finetuning": functools.partial(on_crops, "evaluate_finetuning"),
     "train_segmentation": train_segmentation,
     "detection": detection,
 }

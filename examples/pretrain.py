@@ -32,21 +32,13 @@ import os
 import pathlib
 import sys
 
+from _settings import setting
+
 # Settings that do not bear upon what is learnt, and may change on the way.
 FREE = (
     *("save_every", "log_every", "export", "strategy"),
     *("evaluate", "evaluate_every", "evaluate_split"),
 )
-
-
-def setting(text):
-    """A name and a value from NAME=JSON; what is no JSON is a string."""
-    name, found, value = text.partition("=")
-    if not found:
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
-    with contextlib.suppress(json.JSONDecodeError):
-        value = json.loads(value)
-    return name, value
 
 
 def parse_arguments():

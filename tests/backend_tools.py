@@ -1,5 +1,6 @@
 """Gradients and compilation on whichever backend Keras runs."""
 
+import contextlib
 import functools
 
 import keras
@@ -19,6 +20,20 @@ _QUICK_COMPILATION = {
     "xla_backend_optimization_level": 0,
     "xla_cpu_use_fusion_emitters": False,
 }
+
+
+@contextlib.contextmanager
+def eager_steps():
+    """Under TensorFlow, steps of `fit` run without tracing, which takes longer
+    than a few of them."""
+    if BACKEND != "tensorflow":
+        yield
+        return
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
 
 
 def to_numpy(result):

@@ -5,6 +5,7 @@ import os
 import keras
 import numpy as np
 import pytest
+from backend_tools import eager_steps
 
 from keras_vicregl.data import load, subset
 from keras_vicregl.evaluation import (
@@ -32,14 +33,8 @@ VIEWS = {
 @pytest.fixture(autouse=True)
 def quick_steps():
     """Eager under TensorFlow, where tracing costs more than some steps."""
-    if keras.backend.backend() != "tensorflow":
+    with eager_steps():
         yield
-        return
-    import tensorflow as tf
-
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
 
 
 def colored(count, seed=0, size=8):

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import seeded_weights
 import small
+from backend_tools import eager_steps
 from known_features import averaging_backbone, identity_backbone
 from test_segmentation import bilinear, blocky_masks
 
@@ -38,14 +39,8 @@ def no_random_weights():
 @pytest.fixture
 def eager():
     """Under TensorFlow tracing takes most of the time of a few steps."""
-    if keras.backend.backend() != "tensorflow":
+    with eager_steps():
         yield
-        return
-    import tensorflow as tf
-
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
 
 
 def resnet(widths=(4, 8)):

@@ -9,6 +9,7 @@ import sys
 import keras
 import numpy as np
 import pytest
+from backend_tools import eager_steps
 
 from keras_vicregl import recipes
 from keras_vicregl.training import TrainingLog, _callbacks, read_rows
@@ -52,14 +53,8 @@ def small_network():
 @pytest.fixture(scope="module", autouse=True)
 def quick_steps():
     """Eager under TensorFlow, where tracing costs more than six steps."""
-    if keras.backend.backend() != "tensorflow":
+    with eager_steps():
         yield
-        return
-    import tensorflow as tf
-
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
 
 
 def run(script, *arguments):
