@@ -111,6 +111,13 @@ class ArraySource(ImageSource):
         return read
 
 
+def as_source(
+    data: ImageSource | Mapping[str, np.ndarray] | np.ndarray,
+) -> ImageSource:
+    """Sources as they are, and arrays as a source; see `from_arrays`."""
+    return data if isinstance(data, ImageSource) else from_arrays(data)
+
+
 def from_arrays(
     arrays: Mapping[str, np.ndarray] | np.ndarray,
     name: str = "arrays",

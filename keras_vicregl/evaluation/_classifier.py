@@ -11,6 +11,7 @@ import numpy as np
 from keras import ops
 
 from keras_vicregl.models._plumbing import feature_channels
+from keras_vicregl.models.backbones.copies import copy_of
 from keras_vicregl.views import MultiView, ViewGroup
 from keras_vicregl.views._device import device_views
 
@@ -46,7 +47,7 @@ class Classifier(keras.Model):
         channels = feature_channels(backbone)
         # The policy is for `compile`, which scales the loss in float16.
         super().__init__(autocast=False, dtype=backbone.dtype_policy)
-        self.backbone = _copy(backbone)
+        self.backbone = copy_of(backbone)
         self.backbone.trainable = backbone_learning_rate > 0
         self.num_classes = num_classes
         self.learning_rates = tuple(learning_rates)
@@ -221,9 +222,3 @@ def augmented_batches(
     batch_size = min(batch_size, len(source))
     batches = make(source, views, batch_size=batch_size, seed=seed)
     return views if on_device else None, batches
-
-
-def _copy(backbone: keras.Model) -> keras.Model:
-    copy = keras.models.clone_model(backbone)
-    copy.set_weights(backbone.get_weights())
-    return copy

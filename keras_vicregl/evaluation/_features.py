@@ -101,7 +101,7 @@ def extract_features(
         rows = max(rows, len(images))
         batch["features"] = _features(backbone, images, preprocess, rows)
         if pooled:
-            batch["features"] = _pool(batch["features"])
+            batch["features"] = pooled_features(batch["features"])
         if collected and batch.keys() != collected.keys():
             raise ValueError(
                 "All batches must have the same keys. Received: "
@@ -178,8 +178,8 @@ def _labelled_features(
     """Features and targets of the set called `name`."""
     if isinstance(data, Mapping) and "features" in data:
         features = np.asarray(data["features"], np.float32)
-        if pooled and features.ndim == 4:
-            features = _pool(features)
+        if pooled:
+            features = pooled_features(features)
         data = {**data, "features": features}
         _check_features(features, pooled=pooled)
     elif backbone is None:
@@ -208,9 +208,11 @@ def _labelled_features(
     return features, targets
 
 
-def _pool(maps: np.ndarray) -> np.ndarray:
-    """Spatial means (N, F) of feature maps (N, h, w, F)."""
-    return maps.mean(axis=(1, 2), dtype=np.float32)
+def pooled_features(features: np.ndarray) -> np.ndarray:
+    """Spatial means (N, F) of feature maps (N, h, w, F), or what is pooled."""
+    if features.ndim != 4:
+        return features
+    return features.mean(axis=(1, 2), dtype=np.float32)
 
 
 def _features(

@@ -18,7 +18,7 @@ from keras_vicregl.evaluation._features import (
     normalize_images,
 )
 from keras_vicregl.evaluation._grid import as_rates, choose_rate, hold_out
-from keras_vicregl.evaluation.image_batches import image_batches
+from keras_vicregl.evaluation.image_batches import common_size, image_batches
 from keras_vicregl.evaluation.label_subset import label_subset
 
 if TYPE_CHECKING:
@@ -251,11 +251,12 @@ class _Task:
         mean: Channels,
         std: Channels,
     ) -> None:
+        from keras_vicregl.data.arrays import as_source
         from keras_vicregl.data.subset import labels_of, subset
 
         self._subset = subset
         self._backbone = backbone
-        self._train, self._test = _as_source(train), _as_source(test)
+        self._train, self._test = as_source(train), as_source(test)
         self._labels = labels_of(self._train)
         self.num_classes = check_classes(
             self._labels, labels_of(self._test), num_classes
@@ -270,8 +271,14 @@ class _Task:
             "batch_size": batch_size,
         }
         image_batches(self._test, **self._testing)  # for its checks
+        size = size or common_size(self._train)
+        if size is None:
+            raise ValueError(
+                f"size must be given: the images of {self._train!r} may differ "
+                "in size."
+            )
         self._views = {
-            "size": size or _size_of(self._train),
+            "size": size,
             "scale": scale,
             "mean": mean,
             "std": std,
@@ -347,24 +354,3 @@ class _Task:
         return linear_scores(data["features"], model.head_parameters), data[
             "labels"
         ]
-
-
-def _as_source(data: Source) -> ImageSource:
-    from keras_vicregl.data import ImageSource
-    from keras_vicregl.data.arrays import from_arrays
-
-    return data if isinstance(data, ImageSource) else from_arrays(data)
-
-
-def _size_of(source: ImageSource) -> tuple[int, int]:
-    """Height and width of the images, if they have one."""
-    from keras_vicregl.data.arrays import ArraySource
-
-    if isinstance(source, ArraySource):
-        return source._arrays["images"].shape[1:3]
-    shape = source.dataset().element_spec["images"].shape
-    if not shape.is_fully_defined():
-        raise ValueError(
-            f"size must be given: the images of {source!r} may differ in size."
-        )
-    return tuple(shape[:2])

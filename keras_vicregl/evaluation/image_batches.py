@@ -57,7 +57,7 @@ def image_batches(
     >>> [batch["images"].shape for batch in batches]
     [(3, 16, 16, 3), (2, 16, 16, 3)]
     """
-    from keras_vicregl.data.arrays import from_arrays
+    from keras_vicregl.data.arrays import as_source
     from keras_vicregl.data.subset import subset
 
     for name, value in (("size", size), ("limit", limit)):
@@ -76,21 +76,23 @@ def image_batches(
                 f"resize must be at least size={size}, which is cut out of it. "
                 f"Received: resize={resize}"
             )
-    if isinstance(source, Mapping):
-        source = from_arrays(source)
+    source = as_source(source)
     if limit is not None and limit < len(source):
         source = subset(source, np.arange(limit) * len(source) // limit)
     return ImageBatches(source, size, resize, batch_size)
 
 
-def has_one_size(source: ImageSource | Mapping[str, np.ndarray]) -> bool:
-    """Whether all images of a source are known to have the same size."""
-    from keras_vicregl.data.arrays import ArraySource
+def common_size(
+    source: ImageSource | Mapping[str, np.ndarray],
+) -> tuple[int, int] | None:
+    """Height and width of all images, or None if it is not known beforehand."""
+    from keras_vicregl.data.arrays import ArraySource, as_source
 
-    if isinstance(source, ArraySource | Mapping):
-        return True
+    source = as_source(source)
+    if isinstance(source, ArraySource):
+        return source._arrays[IMAGES].shape[1:3]
     shape = source.dataset().element_spec[IMAGES].shape
-    return shape.is_fully_defined()
+    return tuple(shape[:2]) if shape.is_fully_defined() else None
 
 
 class ImageBatches:

@@ -18,7 +18,8 @@ from keras_vicregl.evaluation import (
     normalize_images,
 )
 from keras_vicregl.evaluation._checks import count_classes
-from keras_vicregl.evaluation.image_batches import has_one_size
+from keras_vicregl.evaluation._features import pooled_features
+from keras_vicregl.evaluation.image_batches import common_size
 
 if TYPE_CHECKING:
     from keras_vicregl.data import ImageSource
@@ -129,6 +130,8 @@ def feature_evaluation(
     pretrain(model, batches, epochs=100, output="run", evaluate=evaluate)
     ```
     """
+    from keras_vicregl.data.arrays import as_source
+
     if isinstance(evaluations, str):
         evaluations = (evaluations,)
     unknown = sorted(set(evaluations) - set(_FUNCTIONS))
@@ -139,14 +142,14 @@ def feature_evaluation(
         )
     if not isinstance(evaluations, Mapping):
         evaluations = {name: {} for name in evaluations}
-    sources = [_as_source(data) for data in (train, test)]
+    sources = [as_source(data) for data in (train, test)]
     for source in sources:
         _check_targets(source, evaluations)
     num_classes = sources[0].num_classes
     batches = [
         image_batches(
             source,
-            size=None if has_one_size(source) else size,
+            size=None if common_size(source) else size,
             limit=limit,
             batch_size=batch_size,
         )
@@ -204,10 +207,7 @@ def _segmentation(
 def _rank(
     train: Features, test: Features, num_classes: int
 ) -> dict[str, float]:
-    features = train["features"]
-    if features.ndim == 4:
-        features = features.mean(axis=(1, 2))
-    return {"": effective_rank(features)}
+    return {"": effective_rank(pooled_features(train["features"]))}
 
 
 _FUNCTIONS = {
@@ -216,12 +216,6 @@ _FUNCTIONS = {
     "segmentation": _segmentation,
     "rank": _rank,
 }
-
-
-def _as_source(data: ImageSource | Mapping[str, np.ndarray]) -> ImageSource:
-    from keras_vicregl.data.arrays import from_arrays
-
-    return from_arrays(data) if isinstance(data, Mapping) else data
 
 
 def _check_targets(source: ImageSource, evaluations: Mapping) -> None:

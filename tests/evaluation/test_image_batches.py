@@ -6,7 +6,7 @@ from PIL import Image
 
 from keras_vicregl.data import load
 from keras_vicregl.evaluation import image_batches
-from keras_vicregl.evaluation.image_batches import has_one_size
+from keras_vicregl.evaluation.image_batches import common_size
 
 
 def arrays(height, width, count=3):
@@ -109,8 +109,8 @@ def test_the_default_is_that_of_the_paper():
 
 def test_sizes_that_are_known(tmp_path):
     data = arrays(12, 16)
-    assert has_one_size(data) and has_one_size(load(data))
-    assert not has_one_size(files(data, tmp_path))
+    assert common_size(data) == common_size(load(data)) == (12, 16)
+    assert common_size(files(data, tmp_path)) is None
 
 
 @pytest.mark.parametrize(
