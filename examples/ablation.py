@@ -2,6 +2,7 @@
 
     python examples/ablation.py                        # all methods, 3 seeds
     python examples/ablation.py --methods both --seeds 0 1 2 3
+    python examples/ablation.py --times                # of a step, 5 minutes
     python examples/ablation.py --table                # of what is stored
 
 Each method pretrains the network of the recipe "scenes" for the same number of
@@ -12,7 +13,9 @@ settings, the logs of its epochs, the figures, the seconds - is kept in
 Interrupted runs go on from their last checkpoint, in `runs/ablation/`.
 
 A run takes 7 minutes on one CPU core under TensorFlow. Several processes may
-share the work: each takes the seeds it is given.
+share the work: each takes the seeds it is given. As that makes its seconds no
+measure of cost, `--times` takes steps of all methods in turn, and keeps the
+ratios in `guides/results/step_times.json`.
 """
 
 import argparse
@@ -24,6 +27,7 @@ import statistics
 import time
 
 RESULTS = pathlib.Path(__file__).parents[1] / "guides" / "results" / "ablation"
+TIMES = RESULTS.parent / "step_times.json"
 SCENES = {"train": 10_000, "test": 2_000}
 SEGMENTATION_SCENES = 4_000  # of the training scenes, for the linear head
 EPOCHS = 12
@@ -71,6 +75,7 @@ def parse_arguments():
     add("--epochs", type=int, default=EPOCHS)
     add("--results", type=pathlib.Path, default=RESULTS)
     add("--runs", type=pathlib.Path, default=pathlib.Path("runs/ablation"))
+    add("--times", action="store_true", help="time steps, and train nothing")
     add("--table", action="store_true", help="print it, and train nothing")
     return parser.parse_args()
 
@@ -174,12 +179,70 @@ def run(method, seed, arguments, scenes):
             for name, values in history.items()
         },
     }
+    store(result, path)
+    figures = ", ".join(f"{name} {figures[name]:.1f} %" for name in METRICS)
+    print(f"{path.stem}: {figures} ({time.monotonic() - start:.0f} s)")
+
+
+def time_steps(rounds=20):
+    """Medians of seconds a step, and of the ratios to VICReg's of its round."""
+    import keras
+
+    from keras_vicregl.data import load, view_batches
+    from keras_vicregl.recipes import RECIPES
+
+    recipe = RECIPES["scenes"]
+    source = load("digit_scenes", "train", count=recipe.batch_size)
+    steps = {}
+    for method, settings in METHODS.items():
+        if settings is None:
+            continue
+        of_model, of_views = settings
+        model = recipe.make_model(**of_model)
+        model.compile(recipe.make_optimizer(1, epochs=1))
+        batches = view_batches(
+            source,
+            recipe.make_views(**of_views),
+            batch_size=recipe.batch_size,
+            seed=0,
+        )
+        batch = next(iter(batches))
+        steps[method] = functools.partial(model.train_on_batch, batch)
+    seconds = {method: [] for method in steps}
+    for _ in range(rounds):
+        for method, step in steps.items():
+            start = time.perf_counter()
+            step()
+            seconds[method].append(time.perf_counter() - start)
+    # Not the first two, which trace and compile.
+    seconds = {method: times[2:] for method, times in seconds.items()}
+    return {
+        "backend": keras.backend.backend(),
+        "seconds": {
+            method: round(statistics.median(times), 4)
+            for method, times in seconds.items()
+        },
+        "over_vicreg": {
+            method: round(
+                statistics.median(
+                    time / vicreg
+                    for time, vicreg in zip(
+                        times, seconds["vicreg"], strict=True
+                    )
+                ),
+                3,
+            )
+            for method, times in seconds.items()
+        },
+    }
+
+
+def store(result, path):
+    """Writes JSON to another name first, so that none is ever half written."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".json.tmp")
     unfinished.write_text(json.dumps(result, indent=1) + "\n")
     os.replace(unfinished, path)
-    figures = ", ".join(f"{name} {figures[name]:.1f} %" for name in METRICS)
-    print(f"{path.stem}: {figures} ({time.monotonic() - start:.0f} s)")
 
 
 def read_results(folder=RESULTS):
@@ -193,13 +256,18 @@ def read_results(folder=RESULTS):
     return {method: runs for method, runs in found.items() if runs}
 
 
-def table(results):
-    """Markdown: mean and standard deviation over seeds, and the change."""
+def read_times(path=TIMES):
+    """By method, the time of a step over VICReg's."""
+    return json.loads(path.read_text())["over_vicreg"]
+
+
+def table(results, times):
+    """Markdown: mean and standard deviation over seeds, and the changes."""
     lines = [
         "| method | seeds | "
         + " | ".join(METRICS.values())
-        + " | mIoU over VICReg |",
-        "|---|---:|" + "---:|" * (len(METRICS) + 1),
+        + " | mIoU over VICReg | time of a step |",
+        "|---|---:|" + "---:|" * (len(METRICS) + 2),
     ]
     baseline = {
         run["seed"]: run["figures"]["miou"] for run in results.get("vicreg", [])
@@ -219,6 +287,7 @@ def table(results):
             if method == "vicreg" or not changes
             else _spread(changes, "", "+")
         )
+        cells.append(f"x {times[method]:.2f}" if method in times else "")
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -233,9 +302,12 @@ def _spread(values, unit, sign=""):
 def main():
     arguments = parse_arguments()
     if arguments.table:
-        print(table(read_results(arguments.results)))
+        print(table(read_results(arguments.results), read_times()))
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if arguments.times:
+        store(time_steps(), TIMES)
+        return
     from keras_vicregl.data import digit_scenes
 
     scenes = {
@@ -244,7 +316,7 @@ def main():
     for seed in arguments.seeds:
         for method in arguments.methods:
             run(method, seed, arguments, scenes)
-    print(table(read_results(arguments.results)))
+    print(table(read_results(arguments.results), read_times()))
 
 
 if __name__ == "__main__":

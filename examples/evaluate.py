@@ -277,7 +277,7 @@ def train_segmentation(model, sources, arguments, **options):
 
 def detection(model, sources, arguments, **options):
     from keras_vicregl.data import detection_batches
-    from keras_vicregl.evaluation import evaluate_detection
+    from keras_vicregl.evaluation import train_detection
 
     size = options.pop("size", arguments.size)
     size = (size, size) if isinstance(size, int) else size
@@ -286,12 +286,12 @@ def detection(model, sources, arguments, **options):
     shuffle = options.pop("shuffle", 2**30 // (3 * size[0] * size[1]))
     names = sources["train"].box_class_names
     defaults = {"num_classes": None if names is None else len(names)}
-    return evaluate_detection(
+    return train_detection(
         model,
         detection_batches(sources["train"], size, batch_size, shuffle=shuffle),
         detection_batches(sources["test"], size, batch_size),
         **{**defaults, **preprocessing(arguments), **options},
-    )
+    ).figures
 
 
 TRAININGS = {

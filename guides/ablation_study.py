@@ -39,7 +39,7 @@ import ablation
 from keras_vicregl.visualization import plot_ablation, plot_curves
 
 results = ablation.read_results()
-print(ablation.table(results))
+print(ablation.table(results, ablation.read_times()))
 
 """
 Means and standard deviations over seeds. The last column compares runs with the

@@ -83,3 +83,4 @@ def test_export_and_use(printed_by):
     assert max(map(float, differences)) <= 1e-5
     assert printed.count("mean IoU") == 4
     assert "the same scores: True" in printed
+    assert len(re.findall(r"AP \d+.\d%, AP at IoU 0.5", printed)) == 2

@@ -20,7 +20,7 @@ def detection_batches(
     shuffle: int = 0,
     seed: int = 0,
 ) -> tf.data.Dataset:
-    """Batches for `evaluate_detection`, of images that may differ in size.
+    """Batches for `train_detection`, of images that may differ in size.
 
     An image is made larger or smaller, bilinearly and without aliasing, until
     it just fits, and filled up to the right and at the bottom with its mean

@@ -10,7 +10,8 @@ from keras_vicregl.evaluation.confusion import (
     confusion_matrix,
     mean_iou,
 )
-from keras_vicregl.evaluation.detection import evaluate_detection
+from keras_vicregl.evaluation.detection import DetectionResult, train_detection
+from keras_vicregl.evaluation.detector import Detector
 from keras_vicregl.evaluation.finetuning import (
     evaluate_augmented_linear,
     evaluate_finetuning,
@@ -33,6 +34,8 @@ from keras_vicregl.evaluation.segmenter import Segmenter
 
 __all__ = [
     "SEGMENTATION_PROTOCOLS",
+    "DetectionResult",
+    "Detector",
     "SegmentationProtocol",
     "SegmentationResult",
     "Segmenter",
@@ -41,7 +44,6 @@ __all__ = [
     "confusion_matrix",
     "effective_rank",
     "evaluate_augmented_linear",
-    "evaluate_detection",
     "evaluate_finetuning",
     "evaluate_knn",
     "evaluate_linear",
@@ -51,5 +53,6 @@ __all__ = [
     "label_subset",
     "mean_iou",
     "normalize_images",
+    "train_detection",
     "train_segmentation",
 ]

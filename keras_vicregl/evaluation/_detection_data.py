@@ -87,7 +87,7 @@ def annotated(
     """All batches in order.
 
     Args:
-        data: See `evaluate_detection`.
+        data: See `train_detection`.
         batch_size: Of what comes as arrays.
         num_classes: None accepts any class.
         name: What to call the data in an error.

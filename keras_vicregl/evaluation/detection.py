@@ -1,14 +1,15 @@
-"""Object detection with a backbone, fine-tuned or frozen."""
+"""Object detection on a backbone, fine-tuned or frozen."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import keras
 import numpy as np
 
 from keras_vicregl.evaluation import _detection_data as detection_data
-from keras_vicregl.evaluation._anchors import anchor_boxes, assign, detections
+from keras_vicregl.evaluation._anchors import assign
 from keras_vicregl.evaluation._batches import Data
 from keras_vicregl.evaluation._checks import check_training
 from keras_vicregl.evaluation._features import Preprocess, normalize_images
@@ -18,18 +19,29 @@ from keras_vicregl.evaluation._retinanet import (
     backbone_strides,
     retinanet,
 )
-from keras_vicregl.evaluation.average_precision import (
-    coco_average_precision,
-    import_pycocotools,
-)
+from keras_vicregl.evaluation.average_precision import import_pycocotools
+from keras_vicregl.evaluation.detector import Detector
 from keras_vicregl.optimizers import AdamW, warmup_cosine
 
 _CLIPNORM = 10.0
 _WARMUP = 0.1  # share of the epochs
-_LARGEST_IOU = 0.5
 
 
-def evaluate_detection(
+class DetectionResult(NamedTuple):
+    """What `train_detection` returns.
+
+    Attributes:
+        figures: On `test`, as `coco_average_precision`.
+        detector: The trained model, for other images.
+        losses: (epochs,) float32, the mean of each epoch.
+    """
+
+    figures: dict[str, float]
+    detector: Detector
+    losses: np.ndarray
+
+
+def train_detection(
     backbone: keras.Model,
     train: Data,
     test: Data,
@@ -47,8 +59,8 @@ def evaluate_detection(
     max_detections: int = 100,
     seed: int = 0,
     preprocess: Preprocess = normalize_images,
-) -> dict[str, float]:
-    """COCO's average precision of a RetinaNet on a backbone.
+) -> DetectionResult:
+    """Trains a RetinaNet on a backbone, and tests it by COCO's precision.
 
     A feature pyramid and heads for classes and boxes, the same at each level,
     on nine anchors a position (sides of 4, 5 and 6.3 strides, width to height
@@ -79,8 +91,9 @@ def evaluate_detection(
             one in the whole set; those of the class -1 are padding. Optionally
             `"box_is_crowd"` and `"box_is_difficult"` (N, M), which are neither
             trained on nor counted, and `"box_areas"`: see
-            `coco_average_precision`. Height and width are multiples of the
-            coarsest stride taken from the backbone.
+            `coco_average_precision`. Images whose height or width is no
+            multiple of the coarsest stride taken from the backbone are filled
+            up to the right and at the bottom.
         test: As `train`.
         num_classes: Default: one more than the largest training class.
         frozen: Whether the backbone keeps its weights, and stays in inference
@@ -105,8 +118,8 @@ def evaluate_detection(
             None. See `extract_features`.
 
     Returns:
-        What `coco_average_precision` returns, areas being in pixels of the
-        images given; and `"train_loss"`, the mean of the last epoch.
+        Figures on `test`, areas being in pixels of the images given, the
+        trained model, and the losses.
 
     Raises:
         ValueError: If an argument is outside what it may be, the backbone has
@@ -129,7 +142,15 @@ def evaluate_detection(
         depth=depth,
         seed=seed,
     )
-    detector = _Detector(network, tuple(strides), coarsest, preprocess)
+    detector = Detector(
+        network,
+        tuple(strides),
+        coarsest,
+        preprocess,
+        batch_size,
+        smallest_score,
+        max_detections=max_detections,
+    )
     schedule = warmup_cosine(
         learning_rate, 256, steps, epochs, _WARMUP * epochs, final_fraction=0
     )
@@ -138,104 +159,33 @@ def evaluate_detection(
         RetinaNetLoss(),
     )
     rng = np.random.default_rng(seed)
-    for _ in range(epochs):
-        loss = detector.train(
-            detection_data.shuffled(train, batch_size, num_classes, rng)
+    losses = [
+        _train(
+            detector,
+            detection_data.shuffled(train, batch_size, num_classes, rng),
         )
-    predicted, truth = [], []
-    for batch in detection_data.annotated(
-        test, batch_size, num_classes, "test"
-    ):
-        predicted += detector.detect(
-            batch.images, smallest_score, max_detections
-        )
-        truth += batch.annotations
-    counts = {min(each, max_detections) for each in (1, 10, max_detections)}
-    result = coco_average_precision(
-        predicted, truth, num_classes, max_detections=sorted(counts)
+        for _ in range(epochs)
+    ]
+    return DetectionResult(
+        detector.evaluate(test), detector, np.array(losses, np.float32)
     )
-    return {**result, "train_loss": loss}
 
 
-class _Detector:
-    """A network together with what is done to its inputs and outputs."""
-
-    def __init__(
-        self,
-        network: keras.Model,
-        strides: tuple[int, ...],
-        coarsest: int,
-        preprocess: Preprocess,
-    ) -> None:
-        self._network = network
-        self._strides = strides
-        self._coarsest = coarsest
-        self._preprocess = preprocess
-        self._rows = 0  # of the largest batch so far
-
-    def train(self, batches: Iterable[detection_data.Batch]) -> float:
-        """Trains on each batch once and returns the mean loss."""
-        self._network.reset_metrics()
-        for images, _, objects in batches:
-            anchors = self._anchors(images)
-            targets = [
-                assign(anchors, each.boxes, each.classes, ~is_counted(each))
-                for each in objects
-            ]
-            # Keras' own mean since the metrics have been reset.
-            loss = self._network.train_on_batch(
-                self._prepared(images), np.stack(targets)
-            )
-        return float(loss)
-
-    def detect(
-        self, images: np.ndarray, smallest_score: float, count: int
-    ) -> list[dict[str, np.ndarray]]:
-        """For each image what `coco_average_precision` takes."""
-        anchors = self._anchors(images)
-        size = images.shape[1:3]
-        # A constant batch shape has the network compiled only once.
-        self._rows = max(self._rows, len(images))
-        inputs = self._prepared(images)
-        missing = np.zeros(
-            (self._rows - len(images), *inputs.shape[1:]), np.float32
-        )
-        outputs = self._network.predict_on_batch(
-            np.concatenate([inputs, missing])
-        )
-        outputs = np.asarray(outputs, np.float32)[: len(images)]
-        if not np.isfinite(outputs).all():
-            raise ValueError(
-                "The detector diverged: lower learning_rate. Or the backbone "
-                "gave infinite or NaN values before."
-            )
-        return [
-            detections(
-                anchors,
-                each[:, :4],
-                _sigmoid(each[:, 4:]),
-                size,
-                smallest_score=smallest_score,
-                largest_iou=_LARGEST_IOU,
-                count=count,
-            )
-            for each in outputs
+def _train(
+    detector: Detector, batches: Iterable[detection_data.Batch]
+) -> float:
+    """Trains on each batch once and returns the mean loss."""
+    network = detector.model
+    network.reset_metrics()
+    for images, _, objects in batches:
+        inputs, anchors = detector.inputs(images)
+        targets = [
+            assign(anchors, each.boxes, each.classes, ~is_counted(each))
+            for each in objects
         ]
-
-    def _anchors(self, images: np.ndarray) -> np.ndarray:
-        height, width = images.shape[1:3]
-        if height % self._coarsest or width % self._coarsest:
-            raise ValueError(
-                "Height and width of images must be multiples of the coarsest "
-                f"stride that the backbone gives, {self._coarsest}. Received: "
-                f"{height} x {width} pixels"
-            )
-        return anchor_boxes(height, width, self._strides)
-
-    def _prepared(self, images: np.ndarray) -> np.ndarray:
-        if self._preprocess is not None:
-            images = self._preprocess(images)
-        return np.asarray(images, np.float32)
+        # Keras' own mean since the metrics have been reset.
+        loss = network.train_on_batch(inputs, np.stack(targets))
+    return float(loss)
 
 
 def _copied(backbone: keras.Model, frozen: bool) -> keras.Model:
@@ -243,10 +193,6 @@ def _copied(backbone: keras.Model, frozen: bool) -> keras.Model:
     copy.set_weights(backbone.get_weights())
     copy.trainable = not frozen
     return copy
-
-
-def _sigmoid(logits: np.ndarray) -> np.ndarray:
-    return np.exp(-np.logaddexp(0, -logits))
 
 
 def _check_settings(

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Boxes = Mapping[str, Any]
+# Of all images: arrays, or a dictionary an image.
+Boxes = Mapping[str, Any] | Sequence[Mapping[str, Any]]
 
 
 def plot_boxes(
@@ -42,11 +43,12 @@ def plot_boxes(
 
     Args:
         images: `(N, H, W, 3)` array.
-        labels: keras-cv's dictionary: `"boxes"`, N arrays `(n, 4)`, left, top,
-            right and bottom in pixels, the edges of the image at 0 and its
-            size, and `"classes"`, N arrays `(n,)`. Arrays with an axis for N
-            will do; classes of -1 pad them.
-        predictions: the same with `"confidence"`, N arrays `(n,)`.
+        labels: a batch as `train_detection` takes it: `"boxes"` `(N, M, 4)`,
+            left, top, right and bottom in pixels, the edges of the image at 0
+            and its size, and `"box_classes"` `(N, M)`, -1 where there is no
+            more box. Or N dictionaries with those of one image.
+        predictions: the same with `"scores"`, as `Detector.predict` returns
+            them.
         class_names: names of classes 0, 1, 2, ...; `None`: their numbers.
         min_score: predictions with a lower score are not drawn.
 
@@ -60,7 +62,7 @@ def plot_boxes(
     Example:
 
     >>> image = np.zeros((1, 32, 32, 3), "uint8")
-    >>> labels = {"boxes": [[[4, 4, 20, 28]]], "classes": [[1]]}
+    >>> labels = {"boxes": [[[4, 4, 20, 28]]], "box_classes": [[1]]}
     >>> figure = plot_boxes(image, labels, class_names=["cat", "dog"])
     >>> figure.axes[0].texts[0].get_text(), figure.axes[0].patches[0].get_bbox()
     ('dog', Bbox([[3.5, 3.5], [19.5, 27.5]]))
@@ -106,22 +108,29 @@ def _rows(
     name: str, boxes: Boxes, count: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """An image's boxes, classes and scores, without those that pad."""
-    keys = ["boxes", "classes"]
+    keys = ["boxes", "box_classes"]
     if name == "predictions":
-        keys.append("confidence")
-    for key in keys:
-        if key not in boxes:
-            raise ValueError(
-                f"`{name}` must have {key!r}; received the keys "
-                f"{sorted(boxes)}."
-            )
-        check_count(f"{name}[{key!r}]", boxes[key], count)
+        keys.append("scores")
+    of_all = isinstance(boxes, Mapping)
+    if not of_all:
+        check_count(name, boxes, count)
+    for index, given in enumerate([boxes] if of_all else boxes):
+        called = name if of_all else f"{name}[{index}]"
+        for key in keys:
+            if key not in given:
+                raise ValueError(
+                    f"`{called}` must have {key!r}; received the keys "
+                    f"{sorted(given)}."
+                )
+            if of_all:
+                check_count(f"{name}[{key!r}]", given[key], count)
     for index in range(count):
-        corners = np.asarray(boxes["boxes"][index], np.float64).reshape(-1, 4)
-        classes = np.asarray(boxes["classes"][index]).reshape(-1)
-        scores = np.ones(len(classes))
-        if name == "predictions":
-            scores = np.asarray(boxes["confidence"][index]).reshape(-1)
+        corners, classes, *rest = (
+            np.asarray(boxes[key][index] if of_all else boxes[index][key])
+            for key in keys
+        )
+        corners = corners.astype(np.float64).reshape(-1, 4)
+        scores = rest[0] if rest else np.ones(len(classes))
         if not len(corners) == len(classes) == len(scores):
             raise ValueError(
                 f"`{name}` of image {index} must be as many: received "

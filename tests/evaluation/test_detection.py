@@ -6,9 +6,14 @@ import keras
 import numpy as np
 import pytest
 
-from keras_vicregl.evaluation import _detection_data, evaluate_detection
+from keras_vicregl.evaluation import (
+    Detector,
+    _detection_data,
+    coco_average_precision,
+    train_detection,
+)
 from keras_vicregl.evaluation._retinanet import backbone_strides, retinanet
-from keras_vicregl.evaluation.detection import _copied, _Detector
+from keras_vicregl.evaluation.detection import _copied
 from keras_vicregl.models.backbones import ConvNeXt, SmallResNet
 
 pytest.importorskip("pycocotools")
@@ -65,7 +70,7 @@ def test_it_finds_what_there_is():
     backbone = small_backbone()
     before = weights_of(backbone)
     train, test = squares(96, 0), squares(32, 1)
-    result = evaluate_detection(
+    result, detector, losses = train_detection(
         backbone,
         train,
         test,
@@ -76,13 +81,46 @@ def test_it_finds_what_there_is():
     )
     # 0.0 before training; what it is at the end depends on the backend.
     assert result["ap50"] > 0.5
-    assert result["train_loss"] < 0.5
+    assert losses.shape == (8,) and losses[-1] < min(losses[0], 0.5)
     assert result["ap"] == pytest.approx(
         np.mean([result["ap_class_0"], result["ap_class_1"]])
     )
     assert result["ar_1"] <= result["ar_10"] <= result["ar_20"]
     for old, new in zip(before, weights_of(backbone), strict=True):
         np.testing.assert_array_equal(old, new)
+    # What it says of images is what has been judged.
+    found = detector.predict(test["images"])
+    truth = [
+        {key: test[key][i] for key in ("boxes", "box_classes")}
+        for i in range(32)
+    ]
+    again = coco_average_precision(found, truth, 2, max_detections=(1, 10, 20))
+    assert again == pytest.approx(result, nan_ok=True)
+    assert_found_at_any_size(detector, test["images"][:2], found[:2])
+
+
+def assert_found_at_any_size(detector, images, found):
+    """An image whose sides 8 does not divide is filled up where it ends.
+
+    With grey, as the image has around its squares: where the convolutions saw
+    zeros beyond the border they see grey now, so that scores change a little.
+    """
+    larger = np.pad(
+        images, [(0, 0), (0, 5), (0, 3), (0, 0)], constant_values=100
+    )
+    first, *others = detector.predict([larger[0], images[1], larger[1]])
+    for changed, same in ((first, found[0]), (others[1], found[1])):
+        sure = same["scores"] > 0.5
+        count = sure.sum()
+        np.testing.assert_array_equal(
+            changed["box_classes"][:count], same["box_classes"][sure]
+        )
+        np.testing.assert_allclose(
+            changed["boxes"][:count], same["boxes"][sure], atol=2
+        )
+        assert (changed["boxes"] <= [35, 37, 35, 37]).all()
+    for key in found[1]:
+        np.testing.assert_allclose(others[0][key], found[1][key], atol=1e-4)
 
 
 def test_frozen_on_batches_with_crowds():
@@ -92,7 +130,7 @@ def test_frozen_on_batches_with_crowds():
         {key: value[rows] for key, value in arrays.items()}
         for rows in (slice(0, 10), slice(10, 20))
     ]
-    result = evaluate_detection(
+    result, _, losses = train_detection(
         small_backbone(),
         train,
         iter(train),
@@ -103,7 +141,7 @@ def test_frozen_on_batches_with_crowds():
         smallest_score=0.0,
         **SETTINGS,
     )
-    assert 0 < result["train_loss"] < np.inf
+    assert 0 < losses[0] < np.inf
     # Nothing has been learnt: but for luck, nothing is found.
     assert result["ap"] < 0.1
     assert np.isnan(result["ap_class_3"])
@@ -211,7 +249,7 @@ def with_box(box, label=0):
 )
 def test_bad_data(train, message):
     with pytest.raises(ValueError, match=message):
-        evaluate_detection(STRIDES_ONLY, train, squares(4, 1), num_classes=4)
+        train_detection(STRIDES_ONLY, train, squares(4, 1), num_classes=4)
 
 
 def test_bad_test_data():
@@ -244,41 +282,41 @@ def test_bad_test_data():
 def test_bad_arguments(options, message):
     data = squares(4, 0)
     with pytest.raises(ValueError, match=message):
-        evaluate_detection(STRIDES_ONLY, data, data, **options)
+        train_detection(STRIDES_ONLY, data, data, **options)
 
 
 def test_a_backbone_without_a_pyramid():
     data = squares(4, 0)
     plain = keras.Sequential([keras.Input((32, 32, 3)), keras.layers.ReLU()])
     with pytest.raises(ValueError, match="must have pyramid_outputs"):
-        evaluate_detection(plain, data, data)
+        train_detection(plain, data, data)
 
 
-def test_sizes_that_the_strides_do_not_divide():
-    data = squares(4, 0)
-    data["images"] = data["images"][:, :, :28]
-    data["boxes"] = np.minimum(data["boxes"], 28)
-    data["box_classes"] = np.where(
-        data["boxes"][..., 0] < data["boxes"][..., 2], data["box_classes"], -1
-    )
-    backbone = SmallResNet(widths=(4, 4, 4, 4), block="bottleneck")
-    with pytest.raises(ValueError, match=r"multiples of .* 8.* 32 x 28 pixels"):
-        evaluate_detection(backbone, data, data, **SETTINGS)
+def test_images_are_filled_up_with_their_mean():
+    detector = Detector(None, (4, 8), 8, preprocess=None)
+    images = np.arange(2 * 6 * 15 * 3, dtype=np.uint16).reshape(2, 6, 15, 3)
+    inputs, anchors = detector.inputs(images)
+    assert inputs.shape == (2, 8, 16, 3)
+    np.testing.assert_array_equal(inputs[:, :6, :15], images)
+    for each, image in zip(inputs, images, strict=True):
+        mean = np.floor(image.mean(axis=(0, 1)))
+        assert (each[6:] == mean).all() and (each[:, 15:] == mean).all()
+    assert len(anchors) == 9 * (2 * 4 + 1 * 2)
 
 
 def test_a_generator_cannot_be_gone_through_twice():
     data = (batch for batch in [squares(4, 0)])
     with pytest.raises(ValueError, match="not a generator"):
-        evaluate_detection(small_backbone(), data, squares(4, 1), **SETTINGS)
+        train_detection(small_backbone(), data, squares(4, 1), **SETTINGS)
 
 
 def test_divergence_is_told():
     network = types.SimpleNamespace(
         predict_on_batch=lambda images: np.full((len(images), 576, 6), np.nan)
     )
-    detector = _Detector(network, (4,), 4, None)
+    detector = Detector(network, (4,), 4, None)
     with pytest.raises(ValueError, match="The detector diverged"):
-        detector.detect(squares(8, 0)["images"], 0.05, 100)
+        detector.predict(squares(8, 0)["images"])
 
 
 def test_a_smaller_batch_is_filled_up_and_cut_again():
@@ -290,7 +328,13 @@ def test_a_smaller_batch_is_filled_up_and_cut_again():
         return np.tile(np.float32([0, 0, 0, 0, 9]), (len(images), 576, 1))
 
     network = types.SimpleNamespace(predict_on_batch=predict_on_batch)
-    detector = _Detector(network, (4,), 4, None)
+    detector = Detector(network, (4,), 4, None, batch_size=5)
     images = squares(8, 0)["images"]
-    found = [len(detector.detect(images[:n], 0.05, 100)) for n in (8, 3)]
-    assert found == [8, 3] and seen == [(8, 32, 32, 3)] * 2
+    assert len(detector.predict(images)) == 8
+    assert seen == [(5, 32, 32, 3)] * 2
+
+
+def test_only_images_are_taken():
+    detector = Detector(None, (4,), 4, None)
+    with pytest.raises(ValueError, match=r"shape \(H, W, C\).*\(32, 32\)"):
+        detector.predict(np.zeros((2, 32, 32)))

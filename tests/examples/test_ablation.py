@@ -38,7 +38,8 @@ def test_table(ablation, tmp_path):
     for run in runs:
         path = tmp_path / f"{run['method']}-{run['seed']}.json"
         path.write_text(json.dumps(run))
-    lines = ablation.table(ablation.read_results(tmp_path)).splitlines()
+    times = {"vicreg": 1.0, "both": 1.234}
+    lines = ablation.table(ablation.read_results(tmp_path), times).splitlines()
     methods = [line.split(" | ")[0] for line in lines[2:]]
     assert methods == [
         f"| {ablation.TITLES[method]}"
@@ -46,8 +47,8 @@ def test_table(ablation, tmp_path):
     ]
     # Means of 20 and 19, and of 21 - 19 and 23 - 20, deviations of samples.
     assert "| 19.5 % ± 0.7 |" in lines[3]
-    assert lines[4].endswith("| +2.5 ± 0.7 |")
-    assert lines[2].endswith("| -10.0 |")
+    assert lines[4].endswith("| +2.5 ± 0.7 | x 1.23 |")
+    assert lines[2].endswith("| -10.0 |  |")
 
 
 @pytest.mark.skipif(
@@ -75,5 +76,5 @@ def test_a_run_is_stored_and_not_run_again(ablation, tmp_path, monkeypatch):
 
 
 def test_the_readme_has_the_table_of_the_stored_runs(ablation):
-    table = ablation.table(ablation.read_results())
+    table = ablation.table(ablation.read_results(), ablation.read_times())
     assert table in (ROOT / "README.md").read_text()
