@@ -13,7 +13,9 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
 BACKENDS ?= tensorflow jax torch
-WORKERS ?= 2
+# Of a backend's tests: one a core, as each is of one thread.
+WORKERS ?= $(shell cores=$$(nproc 2>/dev/null || echo 2); \
+	echo $$((cores < 2 ? 2 : cores > 6 ? 6 : cores)))
 export KERAS_BACKEND ?= tensorflow
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 

@@ -34,6 +34,7 @@ from keras_vicregl.evaluation import (
     normalize_images,
     train_detection,
 )
+from keras_vicregl.models.backbones import with_output_stride
 from keras_vicregl.recipes import RECIPES
 from keras_vicregl.visualization import plot_boxes
 
@@ -204,15 +205,12 @@ The feature map is what VICRegL is for. A batch normalisation and a 1 x 1
 convolution on it, upsampled, are the paper's linear evaluation. They can stand
 on other maps of the same backbone, too:
 
-- at another stride: `output_stride` replaces strides by dilation and leaves the
-  weights as they are;
+- at another stride: `with_output_stride` replaces strides by dilation and leaves
+  the weights as they are;
 - on all stages, resized to the finest and put side by side.
 """
 
-dense = type(backbone).from_config(
-    {**backbone.get_config(), "output_stride": 4}
-)
-dense.set_weights(backbone.get_weights())
+dense = with_output_stride(backbone, 4)
 
 strides = backbone.pyramid_strides
 finest = min(strides.values())

@@ -24,26 +24,47 @@ collect_ignore = [
     "distribution/together.py",
     "training/lives.py",
 ]
-# Reading images and drawing views is TensorFlow in tf.data, whatever Keras runs
-# on: its details are tested once, and what connects it with the backend
-# (test_pipeline, test_multi_view, test_fused, ...) on each.
+# What does not depend on the backend is tested once: reading images and drawing
+# views is TensorFlow in tf.data, whatever Keras runs on; files, pictures and
+# some metrics are NumPy alone. What connects them with the backend
+# (test_pipeline, test_multi_view, test_matches, ...) is tested on each, as is
+# what the scripts for checkpoints call.
 if (
     os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow"
     and "ALL_TESTS" not in os.environ
 ):
     collect_ignore += [
+        "checkpoints/test_published.py",
+        "checkpoints/test_torch_files.py",
         "data/test_boxes.py",
         "data/test_decoding.py",
         "data/test_failures.py",
+        "data/test_mask_labels.py",
         "data/test_scenes.py",
         "data/test_segmentation_sets.py",
         "data/test_sources.py",
         "data/test_subset.py",
         "data/test_tfds_source.py",
+        "evaluation/test_augmentation.py",
+        "evaluation/test_average_precision.py",
+        "evaluation/test_examples.py",
+        "evaluation/test_label_subset.py",
+        "examples/test_checkpoints.py",
+        "test_render.py",
+        "training/test_archive.py",
+        "training/test_interruption.py",
+        "training/test_settings.py",
         "views/test_crop.py",
+        "views/test_fused.py",
         "views/test_inputs.py",
         "views/test_photometric.py",
         "views/test_random.py",
+        "views/test_view_contents.py",
+        "visualization/test_curves.py",
+        "visualization/test_drawn_ablation.py",
+        "visualization/test_drawn_boxes.py",
+        "visualization/test_drawn_segmentations.py",
+        "visualization/test_figures.py",
     ]
 
 # The same examples on every machine and in every run, without a time limit:

@@ -75,6 +75,18 @@ def test_a_run_is_stored_and_not_run_again(ablation, tmp_path, monkeypatch):
     assert path.stat().st_mtime_ns == before
 
 
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="once is enough"
+)
+def test_steps_are_timed_beside_those_of_vicreg(ablation, monkeypatch):
+    chosen = {name: ablation.METHODS[name] for name in ("random", "vicreg")}
+    monkeypatch.setattr(ablation, "METHODS", chosen)
+    times = ablation.time_steps(rounds=3)
+    assert times["backend"] == "tensorflow"
+    assert times["over_vicreg"] == {"vicreg": 1.0}
+    assert 0 < times["seconds"]["vicreg"] < 60
+
+
 def test_the_readme_has_the_table_of_the_stored_runs(ablation):
     table = ablation.table(ablation.read_results(), ablation.read_times())
     assert table in (ROOT / "README.md").read_text()
