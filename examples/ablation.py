@@ -15,7 +15,7 @@ Interrupted runs go on from their last checkpoint, in `runs/ablation/`.
 A run takes 7 minutes on one CPU core under TensorFlow. Several processes may
 share the work: each takes the seeds it is given. As that makes its seconds no
 measure of cost, `--times` takes steps of all methods in turn, and keeps the
-ratios in `guides/results/step_times.json`.
+ratios beside the results, in `step_times.json`.
 """
 
 import argparse
@@ -27,7 +27,6 @@ import statistics
 import time
 
 RESULTS = pathlib.Path(__file__).parents[1] / "guides" / "results" / "ablation"
-TIMES = RESULTS.parent / "step_times.json"
 SCENES = {"train": 10_000, "test": 2_000}
 SEGMENTATION_SCENES = 4_000  # of the training scenes, for the linear head
 EPOCHS = 12
@@ -192,7 +191,13 @@ def time_steps(rounds=20):
     from keras_vicregl.recipes import RECIPES
 
     recipe = RECIPES["scenes"]
-    source = load("digit_scenes", "train", count=recipe.batch_size)
+    source = load(
+        "digit_scenes",
+        "train",
+        count=recipe.batch_size,
+        labels=False,
+        masks=False,
+    )
     steps = {}
     for method, settings in METHODS.items():
         if settings is None:
@@ -206,7 +211,7 @@ def time_steps(rounds=20):
             batch_size=recipe.batch_size,
             seed=0,
         )
-        batch = next(iter(batches))
+        (batch,) = next(iter(batches))
         steps[method] = functools.partial(model.train_on_batch, batch)
     seconds = {method: [] for method in steps}
     for _ in range(rounds):
@@ -256,8 +261,16 @@ def read_results(folder=RESULTS):
     return {method: runs for method, runs in found.items() if runs}
 
 
-def read_times(path=TIMES):
-    """By method, the time of a step over VICReg's."""
+def times_path(folder):
+    """Where the times of steps are, beside the folder of runs."""
+    return folder.parent / "step_times.json"
+
+
+def read_times(folder=RESULTS):
+    """By method, the time of a step over VICReg's; nothing if none are kept."""
+    path = times_path(folder)
+    if not path.exists():
+        return {}
     return json.loads(path.read_text())["over_vicreg"]
 
 
@@ -302,11 +315,11 @@ def _spread(values, unit, sign=""):
 def main():
     arguments = parse_arguments()
     if arguments.table:
-        print(table(read_results(arguments.results), read_times()))
+        print_table(arguments.results)
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if arguments.times:
-        store(time_steps(), TIMES)
+        store(time_steps(), times_path(arguments.results))
         return
     from keras_vicregl.data import digit_scenes
 
@@ -316,7 +329,11 @@ def main():
     for seed in arguments.seeds:
         for method in arguments.methods:
             run(method, seed, arguments, scenes)
-    print(table(read_results(arguments.results), read_times()))
+    print_table(arguments.results)
+
+
+def print_table(folder):
+    print(table(read_results(folder), read_times(folder)))
 
 
 if __name__ == "__main__":

@@ -42,8 +42,9 @@ results = ablation.read_results()
 print(ablation.table(results, ablation.read_times()))
 
 """
-Means and standard deviations over seeds. The last column compares runs with the
-same seed, which have the same initial weights and see the same views.
+Means and standard deviations over seeds. "mIoU over VICReg" compares runs with
+the same seed, which have the same initial weights and see the same views. The
+time of a step is over VICReg's, of steps taken in turn.
 
 Bars are means, lines standard deviations, dots seeds, the dashed line VICReg:
 """

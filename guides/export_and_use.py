@@ -312,9 +312,10 @@ print("the same scores:", same)
 Detectors look at maps of several strides. `train_detection` puts a feature
 pyramid and the heads of a RetinaNet on a copy of the backbone, trains all of it
 (`frozen=True`: but the backbone) on images with boxes, and judges it by COCO's
-average precision, with pycocotools. On scenes of 64 px three levels are enough;
-COCO's images take those of strides 8 to 128. With a backbone of your own, what
-it takes is `pyramid_outputs` and `pyramid_strides`.
+average precision, for which it needs `pip install "keras-vicregl[detection]"`.
+On scenes of 64 px three levels are enough; COCO's images take those of strides
+8 to 128. Of a backbone of your own it uses `pyramid_outputs` and
+`pyramid_strides`.
 """
 
 for name, weights in {

@@ -21,6 +21,8 @@ from keras_vicregl.evaluation._retinanet import (
 )
 from keras_vicregl.evaluation.average_precision import import_pycocotools
 from keras_vicregl.evaluation.detector import Detector
+from keras_vicregl.models.backbones.copies import copy_of
+from keras_vicregl.models.backbones.pyramid import PyramidBackbone
 from keras_vicregl.optimizers import AdamW, warmup_cosine
 
 _CLIPNORM = 10.0
@@ -82,7 +84,7 @@ def train_detection(
     Args:
         backbone: One of `keras_vicregl.models.backbones`, or any model with
             their `pyramid_outputs` and `pyramid_strides` that its
-            `from_config` makes again.
+            `from_config` makes again, for images of the size that it takes.
         train: A dictionary of arrays, `"images"` (N, H, W, 3), `"boxes"` (N, M,
             4) and integer `"box_classes"` (N, M), as `digit_scenes` makes them
             with `boxes=True`; or an iterable over batches of that kind, which
@@ -189,8 +191,11 @@ def _train(
 
 
 def _copied(backbone: keras.Model, frozen: bool) -> keras.Model:
-    copy = type(backbone).from_config(backbone.get_config())
-    copy.set_weights(backbone.get_weights())
+    if isinstance(backbone, PyramidBackbone):
+        copy = copy_of(backbone)  # for images of any size
+    else:
+        copy = type(backbone).from_config(backbone.get_config())
+        copy.set_weights(backbone.get_weights())
     copy.trainable = not frozen
     return copy
 

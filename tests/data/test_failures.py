@@ -290,32 +290,3 @@ def test_masks_come_decoded_beside_files(folder, tmp_path):
         ((inputs,),) = list(batches)
     assert inputs["source_size"].numpy().tolist() == [[7], [7]]
     assert set(seen) == {tf.uint8}
-
-
-class Mean(keras.Model):
-    def __init__(self):
-        super().__init__()
-        self.dense = keras.layers.Dense(1)
-
-    def call(self, inputs):
-        return self.dense(inputs["views"][0] / 255.0)
-
-
-def with_labels(example):
-    return {**describe(example), "labels": tf.constant([1.0])}
-
-
-def test_fit_goes_through_dirty_files(folder):
-    source = load(folder, on_error="skip")
-    model = Mean()
-    model.compile("sgd", "mse")
-    with pytest.warns(UserWarning, match="4 of 10"):
-        history = model.fit(make(source, with_labels), epochs=2, verbose=0)
-    assert np.all(np.isfinite(history.history["loss"]))
-
-
-def test_fit_stops_where_a_file_cannot_be_read(folder):
-    model = Mean()
-    model.compile("sgd", "mse")
-    with pytest.raises(tf.errors.InvalidArgumentError, match="Could not read"):
-        model.fit(make(load(folder), with_labels), verbose=0)

@@ -158,6 +158,7 @@ def test_a_frozen_copy_has_nothing_to_train():
         ):
             np.testing.assert_array_equal(one, other)
         assert copy is not backbone
+        assert copy.input_shape == (None, None, None, 3)
 
 
 @pytest.mark.parametrize("kind", ["resnet", "convnext"])
@@ -332,6 +333,35 @@ def test_a_smaller_batch_is_filled_up_and_cut_again():
     images = squares(8, 0)["images"]
     assert len(detector.predict(images)) == 8
     assert seen == [(5, 32, 32, 3)] * 2
+
+
+def test_batches_of_several_sizes_are_judged():
+    """What `evaluate` says is what `predict` finds, whatever the sizes."""
+
+    def predict_on_batch(images):
+        # Some anchors as they are, for the first class.
+        anchors = 9 * images.shape[1] * images.shape[2] // 16
+        outputs = np.full((len(images), anchors, 6), -9.0, np.float32)
+        outputs[:, ::7, :4] = 0
+        outputs[:, ::7, 4] = 3
+        return outputs
+
+    network = types.SimpleNamespace(
+        predict_on_batch=predict_on_batch, output_shape=(None, None, 6)
+    )
+    detector = Detector(network, (4,), 4, None, batch_size=3)
+    small, large = squares(6, 0), squares(4, 1)
+    large["images"] = np.pad(large["images"], [(0, 0), (0, 6), (0, 10), (0, 0)])
+    result = detector.evaluate([small, large])
+    found = detector.predict([*small["images"], *large["images"]])
+    truth = [
+        {key: data[key][i] for key in ("boxes", "box_classes")}
+        for data in (small, large)
+        for i in range(len(data["images"]))
+    ]
+    expected = coco_average_precision(found, truth, num_classes=2)
+    assert result == pytest.approx(expected, nan_ok=True)
+    assert result["ar_100"] > 0
 
 
 def test_only_images_are_taken():

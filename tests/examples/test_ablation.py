@@ -51,6 +51,15 @@ def test_table(ablation, tmp_path):
     assert lines[2].endswith("| -10.0 |  |")
 
 
+def test_times_are_kept_beside_the_runs(ablation, tmp_path):
+    runs = tmp_path / "runs"
+    assert ablation.read_times(runs) == {}
+    times = {"over_vicreg": {"vicreg": 1.0, "both": 1.3}}
+    ablation.store(times, ablation.times_path(runs))
+    assert ablation.read_times(runs) == times["over_vicreg"]
+    assert [path.name for path in tmp_path.iterdir()] == ["step_times.json"]
+
+
 @pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="once is enough"
 )

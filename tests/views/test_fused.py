@@ -1,6 +1,5 @@
 """Fused views against Pillow, the faithful chain, and their recipe."""
 
-import keras
 import numpy as np
 import pytest
 import scipy.stats
@@ -111,18 +110,6 @@ def test_xla_changes_nothing():
         error = np.abs(to_numpy(first) - to_numpy(second))
         assert np.quantile(error, 0.995) < 1e-5
         assert error.max() < 2 / 255 / 0.224
-
-
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_views_have_the_compute_dtype(dtype):
-    layer = MultiView([group(8, 2)], dtype=f"mixed_{dtype}", jit_compile=False)
-    views = layer(photographs(2))["views"]
-    assert keras.backend.standardize_dtype(views[0].dtype) == dtype
-    full = MultiView([group(8, 2)], jit_compile=False)(photographs(2))["views"]
-    np.testing.assert_array_equal(
-        to_numpy(ops.cast(ops.cast(full[1], dtype), "float32")),
-        to_numpy(ops.cast(views[1], "float32")),
-    )
 
 
 # Against the faithful chain --------------------------------------------------

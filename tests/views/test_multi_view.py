@@ -28,6 +28,7 @@ from keras_vicregl.views import (
     RandomHorizontalFlip,
     RandomResizedCrop,
     RandomSolarize,
+    ViewGroup,
 )
 from keras_vicregl.views.geometry import positions
 
@@ -132,6 +133,54 @@ def test_a_dataset_of_views_feeds_fit():
     model.compile("sgd", loss)
     history = model.fit(dataset, verbose=0)
     assert np.isfinite(history.history["loss"]).all()
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_views_have_the_compute_dtype(dtype):
+    views = make_views(GROUPS, dtype=f"mixed_{dtype}")(batch_of(2))["views"]
+    assert keras.backend.standardize_dtype(views[0].dtype) == dtype
+    full = make_views(GROUPS)(batch_of(2))["views"]
+    np.testing.assert_array_equal(
+        to_numpy(ops.cast(ops.cast(full[1], dtype), "float32")),
+        to_numpy(ops.cast(views[1], "float32")),
+    )
+
+
+@pytest.mark.parametrize(
+    ("faithful", "tolerance"),
+    # Mirrored before or after resizing; and a blur that ends at 3 standard
+    # deviations instead of 4, which is 0.3 % of its weight.
+    [(True, 1e-4), (False, 4e-3)],
+)
+def test_a_view_is_the_chain_of_single_layers(faithful, tolerance):
+    """Same order and same arguments; own draws, so only in what is certain."""
+    group = ViewGroup(
+        (24, 24), 1, (1.0, 1.0), blur=[1], solarize=[1], blur_sigma=(1.0, 1.0)
+    )
+    square = {"images": batch_of(4)["images"][:, :60]}
+    layer = make_views(
+        [group], flip=1.0, brightness=0, contrast=0, saturation=0, hue=0,
+        jitter=1.0, grayscale=1.0, faithful=faithful,
+    )  # fmt: skip
+    found = layer(square)
+    batch = square
+    for layer in (
+        RandomResizedCrop(24, 24, scale=(1.0, 1.0), aspect_ratio=(1.0, 1.0)),
+        RandomHorizontalFlip(1.0),
+        ColorJitter(0.0, 0.0, 0.0, 0.0, probability=1.0),
+        RandomGrayscale(1.0),
+        RandomGaussianBlur((1.0, 1.0), probability=1.0),
+        RandomSolarize(probability=1.0),
+        Normalize(),
+    ):
+        batch = layer(batch)
+    full = to_numpy(found["view_to_source"][0])[:, 1, 1] == 60
+    assert full.any()
+    np.testing.assert_allclose(
+        to_numpy(found["views"][0])[full],
+        to_numpy(batch["images"])[full],
+        atol=tolerance,
+    )
 
 
 def test_a_view_depends_on_its_examples_seed_only():
