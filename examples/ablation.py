@@ -300,7 +300,7 @@ def table(results, times):
             if method == "vicreg" or not changes
             else _spread(changes, "", "+")
         )
-        cells.append(f"x {times[method]:.2f}" if method in times else "")
+        cells.append(f"x {times[method]:.1f}" if method in times else "")
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

@@ -47,7 +47,7 @@ def test_table(ablation, tmp_path):
     ]
     # Means of 20 and 19, and of 21 - 19 and 23 - 20, deviations of samples.
     assert "| 19.5 % ± 0.7 |" in lines[3]
-    assert lines[4].endswith("| +2.5 ± 0.7 | x 1.23 |")
+    assert lines[4].endswith("| +2.5 ± 0.7 | x 1.2 |")
     assert lines[2].endswith("| -10.0 |  |")
 
 
