@@ -75,12 +75,14 @@ plot_ablation(
 
 ## Why feature-based matches alone do not help
 
-They need features that are worth matching. After a pretraining on ImageNet's
+Most likely, since they need features that are worth matching. After a pretraining on ImageNet's
 scale the global criterion has made such features long before the end; here,
 twelve short epochs begin with a random network, whose nearest neighbours are of
 one colour rather than of one thing (see
 [local features, three questions](local_features.md)). Drawn together, they stay
-what they are. The logs agree. At the end of training, means over seeds:
+what they are. That has not been tested by itself - a training that takes up the
+criterion late would - but the logs agree. At the end of training, means over
+seeds:
 """
 
 print("method     local_inv  local_var  repr_std  effective rank")

@@ -1,5 +1,6 @@
 """Bars of an ablation, with the spread over seeds."""
 
+import statistics
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -136,7 +137,7 @@ def _draw_bars(
         if values is None:
             _write(axes, "not measured", 0, row)
             continue
-        mean = float(values.mean())
+        mean = statistics.fmean(values)  # as exact as tables of `statistics`
         spread = float(values.std(ddof=1)) if len(values) > 1 else 0.0
         axes.barh(row, mean, 0.7, color=color)
         text = f"{mean:.{decimals}f}"
