@@ -45,7 +45,11 @@ METHODS = {
     "flips_ignored": ({}, {"track_flips": False}),
     "max_distance": ({"max_distance": 4.0}, {}),
     "maps": ({"regularize": "maps"}, {}),
+    "vicreg_again": ({"alpha": 1.0}, {}),
+    "feature_later": ({"local_criteria": ["feature"]}, {}),
 }
+# Whose backbone, of the same seed, some begin with.
+STARTS = {"vicreg_again": "vicreg", "feature_later": "vicreg"}
 TITLES = {
     "random": "random initialisation",
     "vicreg": "VICReg (alpha 1)",
@@ -59,6 +63,8 @@ TITLES = {
     "flips_ignored": "both, flips not tracked",
     "max_distance": "both, location pairs within 4 px",
     "maps": 'both, `regularize="maps"`',
+    "vicreg_again": "VICReg, then VICReg once more",
+    "feature_later": "VICReg, then feature only",
 }
 METRICS = {"linear": "linear top-1", "knn": "kNN top-1", "miou": "mIoU"}
 
@@ -95,6 +101,10 @@ def pretrained(method, seed, epochs, folder, scenes):
     source = load(scenes["train"], labels=False, masks=False)
     steps = steps_per_epoch(source, recipe.batch_size)
     model = recipe.make_model(**of_model)
+    if method in STARTS:
+        first = folder.with_name(f"{STARTS[method]}-{seed}")
+        start, *_ = pretrained(STARTS[method], seed, epochs, first, scenes)
+        model.backbone.set_weights(start.get_weights())
     model.compile(recipe.make_optimizer(steps, epochs=epochs))
     history = pretrain(
         model,
@@ -200,7 +210,7 @@ def time_steps(rounds=20):
     )
     steps = {}
     for method, settings in METHODS.items():
-        if settings is None:
+        if settings is None or method in STARTS:
             continue
         of_model, of_views = settings
         model = recipe.make_model(**of_model)

@@ -70,17 +70,20 @@ def test_a_run_is_stored_and_not_run_again(ablation, tmp_path, monkeypatch):
         epochs=1, results=tmp_path / "results", runs=tmp_path / "runs"
     )
     scenes = {split: digit_scenes(split, n) for split, n in sizes.items()}
-    ablation.run("location", 3, arguments, scenes)
-    path = tmp_path / "results" / "location-3.json"
+    ablation.run("feature_later", 3, arguments, scenes)
+    path = tmp_path / "results" / "feature_later-3.json"
     stored = json.loads(path.read_text())
-    assert stored["method"] == "location"
+    assert stored["method"] == "feature_later"
     assert stored["seed"] == 3
     assert stored["scenes"] == sizes
     assert len(stored["history"]["local_inv"]) == 1
     assert stored["pretraining_seconds"] > 0
     assert 0 <= stored["figures"]["miou"] <= 100
+    # It has begun with what VICReg makes of the same seed.
+    runs = {run.name for run in (tmp_path / "runs").iterdir()}
+    assert runs == {"feature_later-3", "vicreg-3"}
     before = path.stat().st_mtime_ns
-    ablation.run("location", 3, arguments, scenes)
+    ablation.run("feature_later", 3, arguments, scenes)
     assert path.stat().st_mtime_ns == before
 
 
