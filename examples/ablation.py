@@ -2,7 +2,7 @@
 
     python examples/ablation.py                        # all methods, 3 seeds
     python examples/ablation.py --methods both --seeds 0 1 2 3
-    python examples/ablation.py --times                # of a step, 5 minutes
+    python examples/ablation.py --times                # of a step, 3 minutes
     python examples/ablation.py --table                # of what is stored
 
 Each method pretrains the network of the recipe "scenes" for the same number of
@@ -240,8 +240,8 @@ def time_steps(rounds=20):
         "over_vicreg": {
             method: round(
                 statistics.median(
-                    time / vicreg
-                    for time, vicreg in zip(
+                    own / vicreg
+                    for own, vicreg in zip(
                         times, seconds["vicreg"], strict=True
                     )
                 ),

@@ -1,6 +1,7 @@
 """Batches of a data set, whatever form it comes in."""
 
-from collections.abc import Iterable, Iterator, Mapping
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -90,3 +91,12 @@ def _as_arrays(batch: Any) -> dict[str, np.ndarray]:
                 f"{value.shape[0] if value.ndim else 'a scalar'}."
             )
     return arrays
+
+
+def grouped(
+    items: Iterable[Any], key: Callable[[Any], Any], most: int
+) -> Iterator[list[Any]]:
+    """Up to `most` items that follow each other and have the same key."""
+    for _, run in itertools.groupby(items, key):
+        while group := list(itertools.islice(run, most)):
+            yield group

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import keras
@@ -10,7 +10,7 @@ import numpy as np
 
 from keras_vicregl.evaluation import _detection_data as detection_data
 from keras_vicregl.evaluation._anchors import anchor_boxes, detections
-from keras_vicregl.evaluation._batches import Data
+from keras_vicregl.evaluation._batches import Data, grouped
 from keras_vicregl.evaluation._features import Preprocess, normalize_images
 from keras_vicregl.evaluation.average_precision import coco_average_precision
 
@@ -60,11 +60,12 @@ class Detector(NamedTuple):
                 not finite.
         """
         found, rows = [], {}
-        for batch in self._groups(images):
+        checked = map(_checked, images)
+        for group in grouped(checked, np.shape, self.batch_size):
             # A constant batch shape has the network compiled only once.
-            size = batch.shape[1:]
-            rows[size] = max(rows.get(size, 0), len(batch))
-            found += self._detections(batch, rows[size])
+            size = group[0].shape
+            rows[size] = max(rows.get(size, 0), len(group))
+            found += self._detections(np.stack(group), rows[size])
         return found
 
     def evaluate(self, data: Data) -> dict[str, float]:
@@ -104,23 +105,6 @@ class Detector(NamedTuple):
             images = self.preprocess(images)
         return np.asarray(images, np.float32), anchors
 
-    def _groups(self, images: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """Up to `batch_size` images that follow each other, of one size."""
-        group: list[np.ndarray] = []
-        for image in map(np.asarray, images):
-            if image.ndim != 3:
-                raise ValueError(
-                    "images must have the shape (H, W, C). Received: shape "
-                    f"{image.shape}"
-                )
-            full = len(group) == self.batch_size
-            if full or (group and group[0].shape != image.shape):
-                yield np.stack(group)
-                group = []
-            group.append(image)
-        if group:
-            yield np.stack(group)
-
     def _detections(
         self, images: np.ndarray, rows: int
     ) -> list[dict[str, np.ndarray]]:
@@ -147,6 +131,16 @@ class Detector(NamedTuple):
             )
             for each in outputs
         ]
+
+
+def _checked(image: np.ndarray) -> np.ndarray:
+    image = np.asarray(image)
+    if image.ndim != 3:
+        raise ValueError(
+            "images must have the shape (H, W, C). Received: shape "
+            f"{image.shape}"
+        )
+    return image
 
 
 def _filled(images: np.ndarray, divisor: int) -> np.ndarray:

@@ -10,6 +10,7 @@ import numpy as np
 from keras import ops
 
 from keras_vicregl.evaluation._augmentation import resize_image, scaled_size
+from keras_vicregl.evaluation._batches import grouped
 from keras_vicregl.evaluation._examples import (
     UNLABELLED,
     Example,
@@ -115,15 +116,9 @@ class Segmenter(NamedTuple):
 
     def _groups(self, stream: Iterable[Example]) -> Iterator[list[Example]]:
         """Up to `batch_size` examples that follow each other, of one size."""
-        group: list[Example] = []
-        for example in stream:
-            full = len(group) == self.batch_size
-            if full or (group and group[0].image.shape != example.image.shape):
-                yield group
-                group = []
-            group.append(example)
-        if group:
-            yield group
+        return grouped(
+            stream, lambda example: example.image.shape, self.batch_size
+        )
 
     def _classes(self, images: list[np.ndarray]) -> Iterator[np.ndarray]:
         """Classes (H, W) of images of one size."""

@@ -111,24 +111,15 @@ def _rows(
     keys = ["boxes", "box_classes"]
     if name == "predictions":
         keys.append("scores")
-    of_all = isinstance(boxes, Mapping)
-    if not of_all:
-        check_count(name, boxes, count)
-    for index, given in enumerate([boxes] if of_all else boxes):
-        called = name if of_all else f"{name}[{index}]"
+    if isinstance(boxes, Mapping):
+        _check_keys(name, boxes, keys)
         for key in keys:
-            if key not in given:
-                raise ValueError(
-                    f"`{called}` must have {key!r}; received the keys "
-                    f"{sorted(given)}."
-                )
-            if of_all:
-                check_count(f"{name}[{key!r}]", given[key], count)
-    for index in range(count):
-        corners, classes, *rest = (
-            np.asarray(boxes[key][index] if of_all else boxes[index][key])
-            for key in keys
-        )
+            check_count(f"{name}[{key!r}]", boxes[key], count)
+        boxes = [{key: boxes[key][i] for key in keys} for i in range(count)]
+    check_count(name, boxes, count)
+    for index, given in enumerate(boxes):
+        _check_keys(f"{name}[{index}]", given, keys)
+        corners, classes, *rest = (np.asarray(given[key]) for key in keys)
         corners = corners.astype(np.float64).reshape(-1, 4)
         scores = rest[0] if rest else np.ones(len(classes))
         if not len(corners) == len(classes) == len(scores):
@@ -148,6 +139,15 @@ def _rows(
                 f"received for image {index} {corners.tolist()}."
             )
         yield corners, classes[there].astype(int), scores[there]
+
+
+def _check_keys(name: str, given: Mapping[str, Any], keys: list[str]) -> None:
+    for key in keys:
+        if key not in given:
+            raise ValueError(
+                f"`{name}` must have {key!r}; received the keys "
+                f"{sorted(given)}."
+            )
 
 
 def _draw_label(axes: "Axes", box: np.ndarray, name: str) -> None:
