@@ -137,7 +137,7 @@ def _draw_bars(
         if values is None:
             _write(axes, "not measured", 0, row)
             continue
-        mean = statistics.fmean(values)  # as exact as tables of `statistics`
+        mean = statistics.mean(values.tolist())  # exact before it is rounded
         spread = float(values.std(ddof=1)) if len(values) > 1 else 0.0
         axes.barh(row, mean, 0.7, color=color)
         text = f"{mean:.{decimals}f}"
