@@ -82,7 +82,7 @@ class Step:
         return self.calls[name]
 
     def _backbone(self):
-        from keras_vicregl.models._plumbing import apply
+        from keras_vicregl.models.plumbing import apply
 
         model = self.model
 

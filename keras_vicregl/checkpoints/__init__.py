@@ -1,4 +1,10 @@
-"""Weights in and out: published checkpoints, conversion, export."""
+"""Weights in and out: published checkpoints, conversion, export.
+
+In come files of PyTorch and names of published ones, out go models with their
+weights; in come models, out go files. Evaluation, trainings and scripts may
+use it. It stands on the models, to which it adds `from_checkpoint` and
+`backbone(weights=...)` (`models.extensions`).
+"""
 
 from keras_vicregl.checkpoints.conversion import (
     load_checkpoint,

@@ -23,12 +23,14 @@ from keras_vicregl.models.backbones.state_dict import (
     StateDictEntry,
     layer_entries,
 )
+from keras_vicregl.models.extensions import provides
 from keras_vicregl.models.vicregl import VICRegL
 
 _BACKBONE = "backbone."
 _HEADS = ("maps_projector.", "projector.", "classifier.")
 
 
+@provides("weights")
 def load_checkpoint(model: keras.Model, checkpoint: str | os.PathLike) -> None:
     """Gives a model the weights of a PyTorch checkpoint.
 
@@ -59,6 +61,7 @@ def load_checkpoint(model: keras.Model, checkpoint: str | os.PathLike) -> None:
         raise ValueError(f"{os.fspath(checkpoint)}: {error}") from None
 
 
+@provides("checkpoint")
 def model_from_checkpoint(
     model_class: type[VICRegL],
     checkpoint: str | os.PathLike,

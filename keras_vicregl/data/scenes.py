@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from keras_vicregl.data._boxes import BOX_CLASSES, BOXES, tight_boxes
+from keras_vicregl.data.boxes import BOX_CLASSES, BOXES, tight_boxes
 
 CLASS_NAMES = tuple("0123456789")
 """Names of the classes of `"labels"` and `"box_classes"`: the ten digits."""

@@ -9,7 +9,8 @@ the whole batch, under:
 - JAX: `keras.distribution.DataParallel`, in one process or several;
 - PyTorch: a process a device, as `torchrun` starts them.
 
-`auto` sets up what the machine offers.
+`auto` sets up what the machine offers. Losses, models and trainings use what
+is here; it knows nothing of them.
 """
 
 from keras_vicregl.distribution.batch_normalization import (
@@ -21,13 +22,14 @@ from keras_vicregl.distribution.collectives import (
     replica_mean,
     replica_sum,
 )
+from keras_vicregl.distribution.environment.auto import STRATEGIES, auto
+from keras_vicregl.distribution.environment.setup import Setup
 from keras_vicregl.distribution.processes import (
     end_together,
     gather_from_processes,
     process_count,
     process_index,
 )
-from keras_vicregl.distribution.setup import STRATEGIES, Setup, auto
 
 __all__ = [
     "STRATEGIES",

@@ -12,14 +12,7 @@ agree on.
 
 from typing import Any
 
-import keras
-
-if keras.backend.backend() == "tensorflow":
-    from keras_vicregl.distribution import _tensorflow as _backend
-elif keras.backend.backend() == "torch":
-    from keras_vicregl.distribution import _torch as _backend
-else:
-    from keras_vicregl.distribution import _global_arrays as _backend
+from keras_vicregl.distribution.backends.running import backend
 
 
 def replica_count() -> int:
@@ -33,7 +26,7 @@ def replica_count() -> int:
     >>> replica_count()
     1
     """
-    return _backend.replica_count()
+    return backend.replica_count()
 
 
 def replica_sum(x: Any) -> Any:
@@ -45,7 +38,7 @@ def replica_sum(x: Any) -> Any:
     Returns:
         A tensor of that shape. Its gradient is the sum over replicas as well.
     """
-    return x if replica_count() == 1 else _backend.replica_sum(x)
+    return x if replica_count() == 1 else backend.replica_sum(x)
 
 
 def replica_mean(x: Any) -> Any:
@@ -58,7 +51,7 @@ def replica_mean(x: Any) -> Any:
         A tensor of that shape, with gradients.
     """
     count = replica_count()
-    return x if count == 1 else _backend.replica_sum(x) / count
+    return x if count == 1 else backend.replica_sum(x) / count
 
 
 def replica_gather(x: Any, axis: int = 0) -> Any:
@@ -71,7 +64,7 @@ def replica_gather(x: Any, axis: int = 0) -> Any:
     Returns:
         A tensor, `replica_count()` times as long along `axis`.
     """
-    return x if replica_count() == 1 else _backend.replica_gather(x, axis)
+    return x if replica_count() == 1 else backend.replica_gather(x, axis)
 
 
 def take_slots(maps: Any, slots: Any) -> Any:
@@ -85,7 +78,7 @@ def take_slots(maps: Any, slots: Any) -> Any:
         A tensor `(..., B, C)`. Nothing goes from one sample to another, which
         the compiler of sharded arrays has to see.
     """
-    return _backend.take_slots(maps, slots)
+    return backend.take_slots(maps, slots)
 
 
 def replica_index() -> int | Any:
@@ -94,7 +87,7 @@ def replica_index() -> int | Any:
     Returns:
         An integer, or a scalar tensor of the compiled step.
     """
-    return 0 if replica_count() == 1 else _backend.replica_index()
+    return 0 if replica_count() == 1 else backend.replica_index()
 
 
 def for_metrics(x: Any) -> Any:
@@ -103,7 +96,7 @@ def for_metrics(x: Any) -> Any:
     Under TensorFlow metrics are sums over replicas by themselves. Under PyTorch
     each process has its own, which must see the samples of all.
     """
-    return x if replica_count() == 1 else _backend.for_metrics(x)
+    return x if replica_count() == 1 else backend.for_metrics(x)
 
 
 def metric_weight(size: Any) -> Any:
@@ -115,4 +108,4 @@ def metric_weight(size: Any) -> Any:
     Returns:
         A number whose sum over what is summed by itself is the batch size.
     """
-    return size if replica_count() == 1 else _backend.metric_weight(size)
+    return size if replica_count() == 1 else backend.metric_weight(size)

@@ -6,7 +6,7 @@ Not for what is inside a step: see `collectives`.
 import time
 from typing import Any
 
-from keras_vicregl.distribution.collectives import _backend
+from keras_vicregl.distribution.backends.running import backend
 
 
 def process_index(model: Any = None) -> int:
@@ -24,7 +24,7 @@ def process_index(model: Any = None) -> int:
     >>> process_index(), process_count()
     (0, 1)
     """
-    return _backend.process_index(model)
+    return backend.process_index(model)
 
 
 def process_count(model: Any = None) -> int:
@@ -36,7 +36,7 @@ def process_count(model: Any = None) -> int:
     Returns:
         1 where there is only this one.
     """
-    return _backend.process_count(model)
+    return backend.process_count(model)
 
 
 def gather_from_processes(value: int, model: Any = None) -> list[int]:
@@ -56,7 +56,7 @@ def gather_from_processes(value: int, model: Any = None) -> list[int]:
     """
     if process_count(model) == 1:
         return [int(value)]
-    return _backend.gather_from_processes(int(value), model)
+    return backend.gather_from_processes(int(value), model)
 
 
 def end_together(model: Any = None) -> None:
@@ -70,5 +70,5 @@ def end_together(model: Any = None) -> None:
     >>> end_together()
     """
     if process_count(model) > 1:
-        _backend.gather_from_processes(0, model)
-        time.sleep(_backend.SECONDS_TO_HAND_OVER)
+        backend.gather_from_processes(0, model)
+        time.sleep(backend.SECONDS_TO_HAND_OVER)

@@ -1,4 +1,9 @@
-"""The VICRegL objective as pure functions on tensors of any backend."""
+"""The VICRegL objective as pure functions on tensors of any backend.
+
+In come embeddings and positions, out go the six terms. `statistics` and
+`matching` are the parts, `criteria` the whole. It stands on
+`distribution.collectives` alone; models and pictures use it.
+"""
 
 from keras_vicregl.losses.criteria import (
     global_criterion,

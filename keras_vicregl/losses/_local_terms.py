@@ -17,8 +17,13 @@ from keras_vicregl.distribution.collectives import (
     replica_sum,
     take_slots,
 )
-from keras_vicregl.losses import matching
-from keras_vicregl.losses._arguments import LocalOptions
+from keras_vicregl.losses.arguments import LocalOptions
+from keras_vicregl.losses.matching import (
+    best_pairs,
+    feature_distances,
+    location_distances,
+    nearest,
+)
 from keras_vicregl.losses.statistics import (
     float32,
     mean_squared_error,
@@ -132,9 +137,7 @@ class LocalTerms:
         """Adds a criterion's terms for one view against P others."""
         large, others = pairs
         measure = (
-            matching.feature_distances
-            if criterion == "feature"
-            else matching.location_distances
+            feature_distances if criterion == "feature" else location_distances
         )
         distances = measure(large.flat(criterion), others.flat(criterion))
         distances = ops.reshape(
@@ -160,20 +163,18 @@ class LocalTerms:
         """
         pairs = distances.shape[1]
         limit = self.options.max_distance if criterion == "location" else None
-        neighbours, values = matching.nearest(distances)
+        neighbours, values = nearest(distances)
         for count, times in self.options.counts(
             criterion, queries.views[0], candidates.views[0], queries.size
         ).items():
-            slots, nearest, kept = None, neighbours, values
+            slots, matched, kept = None, neighbours, values
             if count < queries.size:
-                slots, nearest, kept = matching.best_pairs(
-                    neighbours, values, count
-                )
+                slots, matched, kept = best_pairs(neighbours, values, count)
             mask = None if limit is None else _within(kept, limit)
             if slots is None:
-                x, y = queries.maps(), candidates.gather(nearest)
+                x, y = queries.maps(), candidates.gather(matched)
             else:
-                x, y = _gather_both(queries, slots, candidates, nearest)
+                x, y = _gather_both(queries, slots, candidates, matched)
             weight = times * pairs / (2 * self.ordered_pairs)
             self.inv = self.inv + weight * _invariance(x, y, mask)
             if self.options.regularize == "maps":

@@ -10,13 +10,13 @@ from typing import Any
 from keras import ops
 
 from keras_vicregl.distribution.collectives import replica_mean
-from keras_vicregl.losses._arguments import (
+from keras_vicregl.losses._local_terms import LocalTerms
+from keras_vicregl.losses.arguments import (
     LocalOptions,
     check_alpha,
     check_embeddings,
     check_local_inputs,
 )
-from keras_vicregl.losses._local_terms import LocalTerms
 from keras_vicregl.losses.statistics import (
     EPSILON,
     float32,

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from keras_vicregl.distribution.processes import process_count
-from keras_vicregl.models._plumbing import feature_channels
+from keras_vicregl.models.plumbing import feature_channels
 
 
 class StopOnNonFinite(keras.callbacks.Callback):

@@ -15,9 +15,13 @@ from keras_vicregl.distribution.collectives import (
     replica_mean,
 )
 from keras_vicregl.losses import vicregl_loss
-from keras_vicregl.losses._arguments import LocalOptions, check_alpha
+from keras_vicregl.losses.arguments import LocalOptions, check_alpha
 from keras_vicregl.losses.statistics import float32
-from keras_vicregl.models._plumbing import (
+from keras_vicregl.models.extensions import provided
+from keras_vicregl.models.guards import StopOnNonFinite
+from keras_vicregl.models.heads import check_units, expander
+from keras_vicregl.models.monitors import collapse_monitors
+from keras_vicregl.models.plumbing import (
     MISSING_GEOMETRY,
     apply,
     check_views,
@@ -26,12 +30,8 @@ from keras_vicregl.models._plumbing import (
     has_batch_normalization,
     with_views,
 )
-from keras_vicregl.models.guards import StopOnNonFinite
-from keras_vicregl.models.heads import check_units, expander
-from keras_vicregl.models.monitors import collapse_monitors
 from keras_vicregl.models.recompute import Recomputed
 from keras_vicregl.models.train_step import TrainStep
-from keras_vicregl.recipes import RECIPES
 from keras_vicregl.views import MultiView
 from keras_vicregl.views.geometry import positions
 
@@ -446,12 +446,7 @@ class VICRegL(TrainStep, keras.Model):
         model = VICRegL.from_recipe("resnet50", alpha=0.9)
         ```
         """
-        if name not in RECIPES:
-            raise ValueError(
-                f"`name` must be one of {', '.join(RECIPES)}; received "
-                f"{name!r}."
-            )
-        return RECIPES[name].make_model(model_class=cls, **kwargs)
+        return provided("recipe")(cls, name, **kwargs)
 
     @classmethod
     def from_checkpoint(
@@ -485,9 +480,7 @@ class VICRegL(TrainStep, keras.Model):
         model = VICRegL.from_checkpoint("resnet50_alpha0.9")
         ```
         """
-        from keras_vicregl.checkpoints.conversion import model_from_checkpoint
-
-        return model_from_checkpoint(cls, checkpoint, backbone, **kwargs)
+        return provided("checkpoint")(cls, checkpoint, backbone, **kwargs)
 
     def _features(self, images: Any, training: bool | None) -> Any:
         if training and self._recomputed is not None:

@@ -1,4 +1,8 @@
-"""Optimizers and learning-rate schedules of the paper's recipes."""
+"""Optimizers and learning-rate schedules of the paper's recipes.
+
+Keras' own interfaces, in and out. Stands on Keras alone; recipes and
+evaluation use it.
+"""
 
 from keras_vicregl.optimizers.adamw import AdamW
 from keras_vicregl.optimizers.lars import LARS

@@ -1,8 +1,11 @@
 """Training that can be interrupted: checkpoints, logs, `pretrain`.
 
-And figures of merit while it goes on: `Evaluation`.
+And figures of merit while it goes on: `Evaluation`. In come a model and
+batches, out goes a folder with all that a run leaves. The top floor: scripts
+and guides use it, nothing in the package does.
 """
 
+from keras_vicregl.storage.history import read_history, read_rows
 from keras_vicregl.training._folder import Position
 from keras_vicregl.training._state import Stateful
 from keras_vicregl.training.checkpoint import TrainingCheckpoint
@@ -11,7 +14,7 @@ from keras_vicregl.training.interruption import (
     StopSignals,
     TrainingInterrupted,
 )
-from keras_vicregl.training.log import TrainingLog, read_history, read_rows
+from keras_vicregl.training.log import TrainingLog
 from keras_vicregl.training.pretrain import pretrain
 from keras_vicregl.training.settings import keep_settings
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_vicregl.training._files import replacing
+from keras_vicregl.storage.files import replacing
 
 _DESCRIPTION = "checkpoint.json"
 # A fixed date, so that equal contents are equal files.

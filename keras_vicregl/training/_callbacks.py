@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 
-from keras_vicregl.training.log import read_history
+from keras_vicregl.storage.history import read_history
 
 
 class Curves(keras.callbacks.Callback):

@@ -18,15 +18,15 @@ from keras_vicregl.distribution.processes import (
     process_count,
     process_index,
 )
-from keras_vicregl.training._archive import (
-    DamagedArchiveError,
-    read_arrays,
-)
-from keras_vicregl.training._files import (
+from keras_vicregl.storage.files import (
     check_writable,
     explained,
     readable,
     remove_partial,
+)
+from keras_vicregl.training._archive import (
+    DamagedArchiveError,
+    read_arrays,
 )
 from keras_vicregl.training._folder import CheckpointFolder, Position
 from keras_vicregl.training._state import (

@@ -17,9 +17,9 @@ from keras_vicregl.evaluation import (
     image_batches,
     normalize_images,
 )
-from keras_vicregl.evaluation._checks import count_classes
-from keras_vicregl.evaluation._features import pooled_features
-from keras_vicregl.evaluation.image_batches import common_size
+from keras_vicregl.evaluation.checks import count_classes
+from keras_vicregl.evaluation.features.extraction import pooled_features
+from keras_vicregl.evaluation.features.image_batches import common_size
 
 if TYPE_CHECKING:
     from keras_vicregl.data import ImageSource
@@ -130,7 +130,7 @@ def feature_evaluation(
     pretrain(model, batches, epochs=100, output="run", evaluate=evaluate)
     ```
     """
-    from keras_vicregl.data.arrays import as_source
+    from keras_vicregl.data.sources.arrays import as_source
 
     if isinstance(evaluations, str):
         evaluations = (evaluations,)

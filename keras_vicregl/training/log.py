@@ -14,11 +14,8 @@ from typing import Any
 
 import keras
 
-from keras_vicregl.training._files import sync_folder
-
-EPOCHS = "epochs.jsonl"
-STEPS = "steps.jsonl"
-EVENTS = "events.jsonl"
+from keras_vicregl.storage.files import sync_folder
+from keras_vicregl.storage.history import EPOCHS, EVENTS, STEPS
 
 
 class TrainingLog(keras.callbacks.Callback):
@@ -53,6 +50,7 @@ class TrainingLog(keras.callbacks.Callback):
 
     >>> import tempfile
     >>> import numpy as np
+    >>> from keras_vicregl.training import read_rows
     >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     >>> model.compile("sgd", "mse")
     >>> x, y = np.ones((8, 2)), np.ones((8, 1))
@@ -215,44 +213,6 @@ class TrainingLog(keras.callbacks.Callback):
         self.folder.mkdir(parents=True, exist_ok=True)
         with open(self.folder / name, "ab") as file:
             file.write(f"{json.dumps(row)}\n".encode())
-
-
-def read_rows(path: str | os.PathLike) -> list[dict[str, Any]]:
-    """The rows of a log.
-
-    Args:
-        path: a file of JSON lines. A last line that is cut off, as by a full
-            disk, is left out.
-
-    Returns:
-        A dictionary a row.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-    """
-    text = pathlib.Path(path).read_text()
-    return [json.loads(line) for line in text.split("\n")[:-1]]
-
-
-def read_history(folder: str | os.PathLike) -> dict[str, list[float]]:
-    """The rows of `epochs.jsonl` as columns, like `History.history`.
-
-    Args:
-        folder: of a `TrainingLog`, or its file.
-
-    Returns:
-        By name a value an epoch, NaN where there is none.
-    """
-    path = pathlib.Path(folder)
-    path = path if path.is_file() else path / EPOCHS
-    rows = read_rows(path) if path.exists() else []
-    names = dict.fromkeys(name for row in rows for name in row)
-    for name in ("epoch", "step"):
-        names.pop(name, None)
-    return {
-        name: [math.nan if row.get(name) is None else row[name] for row in rows]
-        for name in names
-    }
 
 
 def _as_floats(logs: Mapping[str, Any]) -> dict[str, float]:

@@ -8,7 +8,7 @@ import pathlib
 from collections.abc import Collection
 from typing import Any
 
-from keras_vicregl.training._files import check_writable, write_text
+from keras_vicregl.storage.files import check_writable, write_text
 
 CONFIG = "config.json"
 

@@ -1,9 +1,11 @@
 """Views of images, with the geometry that ties them to their source.
 
-The geometry (`positions` and the affine maps) is pure `keras.ops` and runs
-inside models on every backend; `MultiView` is a recipe, and draws its numbers
-with NumPy. Making views on the host, and the single layers, build on TensorFlow
-and keras-cv, which are imported when first needed.
+In come images, out go views and their affine maps. `geometry` (positions and
+maps) is pure `keras.ops` and runs inside models on every backend; `MultiView`
+is a recipe of views, and draws its numbers with NumPy (`drawing`). `layers` are
+the keras-cv layers, `rendering` makes the views, on host or device. The host's
+and the layers build on TensorFlow and keras-cv, which are imported when first
+needed. Data, models and recipes stand on it; it stands on nothing here.
 """
 
 import importlib
@@ -15,13 +17,13 @@ from keras_vicregl.views.multi_view import MultiView
 from keras_vicregl.views.view_group import ViewGroup
 
 _LAYERS = {
-    "ColorJitter": "photometric",
-    "Normalize": "photometric",
-    "RandomGaussianBlur": "photometric",
-    "RandomGrayscale": "photometric",
-    "RandomHorizontalFlip": "crop",
-    "RandomResizedCrop": "crop",
-    "RandomSolarize": "photometric",
+    "ColorJitter": "layers.photometric",
+    "Normalize": "layers.photometric",
+    "RandomGaussianBlur": "layers.photometric",
+    "RandomGrayscale": "layers.photometric",
+    "RandomHorizontalFlip": "layers.crop",
+    "RandomResizedCrop": "layers.crop",
+    "RandomSolarize": "layers.photometric",
 }
 
 __all__ = ["MultiView", "ViewGroup", "geometry", "positions", *_LAYERS]

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
-from keras_vicregl.views import _random
 from keras_vicregl.views._checks import (
     check_channels,
     check_choice,
@@ -18,14 +17,15 @@ from keras_vicregl.views._checks import (
     check_number,
     check_probability,
 )
-from keras_vicregl.views._parameters import SharedOptions, draw_group
+from keras_vicregl.views.drawing import stateless
+from keras_vicregl.views.drawing.parameters import SharedOptions, draw_group
 from keras_vicregl.views.view_group import ViewGroup
 
 if TYPE_CHECKING:
-    from keras_vicregl.views._fused import Rendering
-    from keras_vicregl.views._host import HostViews
+    from keras_vicregl.views.rendering.fused import Rendering
+    from keras_vicregl.views.rendering.host import HostViews
 
-_SCENES_COLORS = {
+SCENES_COLORS = {
     "brightness": 0.8,
     "contrast": 0.8,
     "saturation": 0.8,
@@ -244,7 +244,7 @@ class MultiView(keras.layers.Layer):
         group = ViewGroup(
             size, 2, scale=scale, blur=blur, blur_sigma=blur_sigma
         )
-        return cls([group], **{**_SCENES_COLORS, **kwargs})
+        return cls([group], **{**SCENES_COLORS, **kwargs})
 
     @staticmethod
     def to_fit(batch: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -320,7 +320,7 @@ class MultiView(keras.layers.Layer):
         >>> large["boxes"].shape, small["boxes"].shape
         ((2, 2, 4), (2, 6, 4))
         """
-        keys = self.keys_of(_random.example_keys(np.asarray(seeds)))
+        keys = self.keys_of(stateless.example_keys(np.asarray(seeds)))
         height, width = source_size
         if view_to_source is None:
             view_to_source = np.float32([[[width, 0, 0], [0, height, 0]]])
@@ -328,7 +328,7 @@ class MultiView(keras.layers.Layer):
 
     def keys_of(self, keys: Any) -> Any:
         """The recipe's own stream of the examples' keys (B,) uint64."""
-        return _random.fold(keys, f"MultiView/{self.stream}")
+        return stateless.fold(keys, f"MultiView/{self.stream}")
 
     def draw(self, keys: Any, size: Any, view_to_source: Any) -> tuple:
         """Parameters of all groups, in the arrays' own library.
@@ -357,7 +357,7 @@ class MultiView(keras.layers.Layer):
 
     def renderings(self) -> tuple[Rendering, ...]:
         """How the views of each group are made on the host."""
-        from keras_vicregl.views._fused import Rendering
+        from keras_vicregl.views.rendering.fused import Rendering
 
         return tuple(
             Rendering(
@@ -375,7 +375,7 @@ class MultiView(keras.layers.Layer):
         )
 
     def _make_host(self) -> HostViews:
-        from keras_vicregl.views._host import HostViews
+        from keras_vicregl.views.rendering.host import HostViews
 
         return HostViews(self)
 

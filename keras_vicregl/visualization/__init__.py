@@ -1,7 +1,8 @@
 """Pictures of what a model learns; needs matplotlib.
 
-Functions return plain matplotlib figures, 800 pixels wide unless they say
-otherwise; `save` writes them to files.
+In come models, batches, features and logs, out go plain matplotlib figures,
+800 pixels wide unless they say otherwise; `save` writes them to files.
+Trainings use it; it stands on models and logs.
 """
 
 from keras_vicregl.visualization._figures import save
@@ -9,7 +10,6 @@ from keras_vicregl.visualization.ablation import plot_ablation
 from keras_vicregl.visualization.callbacks import FigureCallback
 from keras_vicregl.visualization.curves import plot_curves, read_histories
 from keras_vicregl.visualization.detection import plot_boxes
-from keras_vicregl.visualization.distances import plot_match_distances
 from keras_vicregl.visualization.embeddings import (
     plot_embeddings,
     project_embeddings,
@@ -18,11 +18,16 @@ from keras_vicregl.visualization.features import (
     feature_map_colors,
     plot_feature_maps,
 )
-from keras_vicregl.visualization.matches import (
+from keras_vicregl.visualization.matches.distances import plot_match_distances
+from keras_vicregl.visualization.matches.finding import (
+    Matches,
+    Pairs,
+    find_matches,
+)
+from keras_vicregl.visualization.matches.pictures import (
     plot_match_criteria,
     plot_matches,
 )
-from keras_vicregl.visualization.matching import Matches, Pairs, find_matches
 from keras_vicregl.visualization.palette import class_colors
 from keras_vicregl.visualization.segmentation import (
     plot_segmentations,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from keras_vicregl.training._files import replacing
+from keras_vicregl.storage.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keras_vicregl.training.log import EPOCHS, read_history
+from keras_vicregl.storage.history import EPOCHS, read_history
 from keras_vicregl.visualization._figures import (
     SMALL,
     TITLE,

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_vicregl.training.log import read_rows
+from keras_vicregl.training import read_rows
 
 HERE = pathlib.Path(__file__).parent
 PLANS = {

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from keras_vicregl import VICRegL, distribution
-from keras_vicregl.distribution import _environment
+from keras_vicregl.distribution.environment import launchers
 
 BACKEND = keras.backend.backend()
 
@@ -98,12 +98,14 @@ def test_several_processes_must_not_train_alone(
 )
 def test_lists_of_hosts(monkeypatch, text, hosts):
     monkeypatch.setenv("SLURM_STEP_NODELIST", text)
-    assert _environment.slurm_hosts() == hosts
+    assert launchers.slurm_hosts() == hosts
 
 
 @pytest.mark.skipif(BACKEND != "tensorflow", reason="TF_CONFIG")
 def test_slurm_as_workers(monkeypatch, slurm):
-    from keras_vicregl.distribution import _setup_tensorflow
+    from keras_vicregl.distribution.environment import (
+        tensorflow as _setup_tensorflow,
+    )
 
     made = []
     monkeypatch.setattr(_setup_tensorflow, "_make", made.append)
@@ -147,7 +149,7 @@ def test_slurm_as_process_group(monkeypatch, slurm):
 @pytest.mark.skipif(BACKEND != "jax", reason="coordinators")
 @pytest.mark.parametrize("prefix", ["JAX", "KERAS"])
 def test_addresses_as_processes(monkeypatch, prefix):
-    from keras_vicregl.distribution import _setup_jax
+    from keras_vicregl.distribution.environment import jax as _setup_jax
 
     address, *others = (
         ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")

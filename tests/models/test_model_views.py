@@ -9,7 +9,7 @@ from keras import ops
 
 from keras_vicregl import VICRegL
 from keras_vicregl.views import MultiView, ViewGroup
-from keras_vicregl.views._device import device_views
+from keras_vicregl.views.rendering.device import device_views
 
 HEADS = {"expander_units": (24, 16), "local_expander_units": (16, 8)}
 GROUPS = [ViewGroup(24, 2), ViewGroup((16, 24), 1)]

@@ -7,7 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from keras_vicregl.training import _files
+from keras_vicregl.storage import files
 from keras_vicregl.training._archive import (
     DamagedArchiveError,
     read_arrays,
@@ -101,7 +101,7 @@ def test_a_folder_that_cannot_be_written_is_an_error(tmp_path):
     file = tmp_path / "file"
     file.write_text("a file, not a folder")
     with pytest.raises(OSError, match="Nothing can be written"):
-        _files.check_writable(file / "run")
+        files.check_writable(file / "run")
 
 
 @pytest.mark.skipif(
@@ -111,11 +111,11 @@ def test_a_folder_that_cannot_be_written_is_an_error(tmp_path):
 def test_a_read_only_folder_is_an_error(tmp_path):
     tmp_path.chmod(0o500)
     with pytest.raises(PermissionError, match="Nothing can be written"):
-        _files.check_writable(tmp_path)
+        files.check_writable(tmp_path)
 
 
 def test_too_little_room_is_an_error(tmp_path):
-    _files.check_writable(tmp_path, 1000)
+    files.check_writable(tmp_path, 1000)
     with pytest.raises(OSError, match=r"need 1,000,000,000\.0 GB.* are free"):
-        _files.check_writable(tmp_path, 10**18)
+        files.check_writable(tmp_path, 10**18)
     assert not list(tmp_path.iterdir())

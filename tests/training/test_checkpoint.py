@@ -10,10 +10,12 @@ import keras
 import numpy as np
 import pytest
 
+from keras_vicregl.storage import (
+    files,
+)
 from keras_vicregl.training import (
     Position,
     TrainingCheckpoint,
-    _files,
 )
 
 STEPS = 4
@@ -180,7 +182,7 @@ def test_another_beginning_of_fit_is_an_error(copied):
 
 def test_too_little_room_is_an_error_before_training(tmp_path, monkeypatch):
     usage = type(shutil.disk_usage(tmp_path))(1000, 900, 100)
-    monkeypatch.setattr(_files.shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr(files.shutil, "disk_usage", lambda path: usage)
     begun = []
     counter = keras.callbacks.LambdaCallback(
         on_train_batch_begin=lambda batch, logs: begun.append(batch)
@@ -201,7 +203,7 @@ def test_a_disk_that_fills_up_leaves_the_checkpoint_before(copied, monkeypatch):
     def full(descriptor):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(_files.os, "fsync", full)
+    monkeypatch.setattr(files.os, "fsync", full)
     with pytest.raises(
         OSError, match=r"can continue from .*0002-step"
     ) as error:

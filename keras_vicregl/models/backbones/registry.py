@@ -1,29 +1,199 @@
-"""Backbones by name."""
+"""Backbones by name: the table of their sizes, and the way in.
+
+To add a size, add a row to `_SIZES`: `backbone("resnet50")` builds it. The
+package gives the constructors names of their own, `ResNet50` and so on.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import keras
 
-from keras_vicregl.models.backbones import convnext, resnet
+from keras_vicregl.models.backbones.convnext import ConvNeXt
+from keras_vicregl.models.backbones.convnext import (
+    state_dict_layout as convnext_layout,
+)
 from keras_vicregl.models.backbones.pyramid import PyramidBackbone
+from keras_vicregl.models.backbones.resnet import ResNet
+from keras_vicregl.models.backbones.resnet import (
+    state_dict_layout as resnet_layout,
+)
 from keras_vicregl.models.backbones.state_dict import StateDictEntry
+from keras_vicregl.models.extensions import provided
 
-BACKBONES = {
-    "resnet34": resnet.ResNet34,
-    "resnet50": resnet.ResNet50,
-    "resnet101": resnet.ResNet101,
-    "resnet50x2": resnet.ResNet50x2,
-    "resnet50x4": resnet.ResNet50x4,
-    "resnet200x2": resnet.ResNet200x2,
-    "small_resnet": resnet.SmallResNet,
-    "convnext_tiny": convnext.ConvNeXtTiny,
-    "convnext_small": convnext.ConvNeXtSmall,
-    "convnext_base": convnext.ConvNeXtBase,
-    "convnext_large": convnext.ConvNeXtLarge,
-    "convnext_xlarge": convnext.ConvNeXtXLarge,
+
+class _Size(NamedTuple):
+    """A row of the table.
+
+    Attributes:
+        constructor: name of the function.
+        network: class of the model.
+        summary: what it is, the first line of the function's docstring.
+        features: channels of the last map.
+        arguments: of the class, that make this size.
+        stride: pixels per position of the last map.
+        note: further lines of the docstring.
+    """
+
+    constructor: str
+    network: type[PyramidBackbone]
+    summary: str
+    features: int
+    arguments: dict[str, Any]
+    stride: int = 32
+    note: str = ""
+
+
+_X2 = {"widths": (128, 256, 512, 1024)}
+_X4 = {"widths": (256, 512, 1024, 2048)}
+
+_SIZES = {
+    "resnet18": _Size(
+        "ResNet18",
+        ResNet,
+        "ResNet-18: basic blocks, 11.2 million weights.",
+        512,
+        {"block_counts": (2, 2, 2, 2), "block": "basic"},
+    ),
+    "resnet34": _Size(
+        "ResNet34",
+        ResNet,
+        "ResNet-34: basic blocks, 21.3 million weights.",
+        512,
+        {"block_counts": (3, 4, 6, 3), "block": "basic"},
+    ),
+    "resnet50": _Size(
+        "ResNet50",
+        ResNet,
+        "ResNet-50: bottleneck blocks, 23.5 million weights.",
+        2048,
+        {"block_counts": (3, 4, 6, 3)},
+    ),
+    "resnet101": _Size(
+        "ResNet101",
+        ResNet,
+        "ResNet-101: bottleneck blocks, 42.5 million weights.",
+        2048,
+        {"block_counts": (3, 4, 23, 3)},
+    ),
+    "resnet50x2": _Size(
+        "ResNet50x2",
+        ResNet,
+        "ResNet-50 with all channels doubled, the stem's too.",
+        4096,
+        {"block_counts": (3, 4, 6, 3), **_X2},
+    ),
+    "resnet50x4": _Size(
+        "ResNet50x4",
+        ResNet,
+        "ResNet-50 with four times the channels, the stem's too.",
+        8192,
+        {"block_counts": (3, 4, 6, 3), **_X4},
+    ),
+    "resnet200x2": _Size(
+        "ResNet200x2",
+        ResNet,
+        "ResNet-200 with all channels doubled, the stem's too.",
+        4096,
+        {"block_counts": (3, 24, 36, 3), **_X2},
+    ),
+    "small_resnet": _Size(
+        "SmallResNet",
+        ResNet,
+        "A ResNet for images of about 64 pixels, meant to train on a CPU.",
+        192,
+        {
+            "block_counts": (1, 1, 1, 1),
+            "widths": (24, 48, 96, 192),
+            "block": "basic",
+            "strides": (2, 2, 1, 1),
+            "stem": "small",
+            "stem_strides": 2,
+        },
+        stride=8,
+        note="""
+    64 x 64 pixels become a map of 8 x 8 positions. Most of the time goes into
+    wide convolutions of fine maps. With as many features,
+    `stem_strides=1, strides=(1, 2, 2, 2)` takes 4.5 times as long as the
+    default, and `block="bottleneck", widths=(8, 16, 32, 48)` a third.
+""",
+    ),
+    "convnext_tiny": _Size(
+        "ConvNeXtTiny",
+        ConvNeXt,
+        "ConvNeXt-T: 27.8 million weights.",
+        768,
+        {"depths": (3, 3, 9, 3), "widths": (96, 192, 384, 768)},
+    ),
+    "convnext_small": _Size(
+        "ConvNeXtSmall",
+        ConvNeXt,
+        "ConvNeXt-S: 49.4 million weights.",
+        768,
+        {"depths": (3, 3, 27, 3), "widths": (96, 192, 384, 768)},
+    ),
+    "convnext_base": _Size(
+        "ConvNeXtBase",
+        ConvNeXt,
+        "ConvNeXt-B: 87.5 million weights.",
+        1024,
+        {"depths": (3, 3, 27, 3), "widths": (128, 256, 512, 1024)},
+    ),
+    "convnext_large": _Size(
+        "ConvNeXtLarge",
+        ConvNeXt,
+        "ConvNeXt-L: 196.2 million weights.",
+        1536,
+        {"depths": (3, 3, 27, 3), "widths": (192, 384, 768, 1536)},
+    ),
+    "convnext_xlarge": _Size(
+        "ConvNeXtXLarge",
+        ConvNeXt,
+        "ConvNeXt-XL: 348.1 million weights.",
+        2048,
+        {"depths": (3, 3, 27, 3), "widths": (256, 512, 1024, 2048)},
+    ),
 }
+
+_DOCSTRING = """{summary}
+{note}
+    Args:
+        input_shape: `(height, width, channels)`, or `None` for any size.
+        output_stride: Pixels per position, one of the strides that its stages
+            reach; `None` for {stride}.
+        name: Name of the model.
+        **kwargs: Further arguments of `{network}`, which replace those of this
+            size.
+
+    Returns:
+        A model from `(B, H, W, 3)` to `(B, H / {stride}, W / {stride}, \
+{features})`.
+    """
+
+
+def _constructor(name: str, size: _Size) -> Callable[..., PyramidBackbone]:
+    def build(
+        input_shape: Sequence[int | None] = (None, None, 3),
+        output_stride: int | None = None,
+        name: str = name,
+        **kwargs: Any,
+    ) -> PyramidBackbone:
+        return size.network(
+            **{**size.arguments, **kwargs},
+            input_shape=input_shape,
+            output_stride=output_stride,
+            name=name,
+        )
+
+    build.__name__ = build.__qualname__ = size.constructor
+    facts = size._asdict() | {"network": size.network.__name__}
+    build.__doc__ = _DOCSTRING.format(**facts)
+    return build
+
+
+BACKBONES = {name: _constructor(name, size) for name, size in _SIZES.items()}
 
 
 def backbone(
@@ -59,10 +229,7 @@ def backbone(
         )
     model = BACKBONES[name](**kwargs)
     if weights is not None:
-        # Not at the top: checkpoints are about models.
-        from keras_vicregl.checkpoints import load_checkpoint
-
-        load_checkpoint(model, weights)
+        provided("weights")(model, weights)
     return model
 
 
@@ -86,10 +253,10 @@ def state_dict_layout(model: keras.Model) -> dict[str, StateDictEntry]:
     >>> layout["conv1.weight"].shape
     (24, 3, 3, 3)
     """
-    if isinstance(model, resnet.ResNet):
-        return resnet.state_dict_layout(model)
-    if isinstance(model, convnext.ConvNeXt):
-        return convnext.state_dict_layout(model)
+    if isinstance(model, ResNet):
+        return resnet_layout(model)
+    if isinstance(model, ConvNeXt):
+        return convnext_layout(model)
     raise TypeError(
         "`model` must be a keras_vicregl ResNet or ConvNeXt. "
         f"Received: {model!r} (of type {type(model).__name__})"

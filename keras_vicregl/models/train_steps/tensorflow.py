@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from keras_vicregl.distribution._tensorflow import (
+from keras_vicregl.distribution.backends.tensorflow import (
     apply_gradients,
     check_combination,
     reducible,

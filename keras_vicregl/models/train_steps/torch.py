@@ -5,7 +5,7 @@ from typing import Any
 import keras
 import torch
 
-from keras_vicregl.distribution._torch import (
+from keras_vicregl.distribution.backends.torch import (
     check_batch,
     data_parallel,
     means_to_sums,

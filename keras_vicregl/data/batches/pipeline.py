@@ -1,0 +1,253 @@
+"""From labelled images to the batches of views that `fit` takes.
+
+TensorFlow is imported by the functions, not by the module: the arrays of a
+data set are of use without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from keras_vicregl.data._checks import (
+    check_integer,
+    check_shard,
+    check_start,
+)
+from keras_vicregl.data.batches.view_making import (
+    MultiViewLike,
+    batches_of_views,
+)
+from keras_vicregl.data.sources.arrays import ArraySource
+from keras_vicregl.data.sources.image_source import (
+    ImageSource,
+)
+from keras_vicregl.data.streams import epochs
+from keras_vicregl.views.keys import (
+    IMAGES,
+)
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+# Examples to shuffle among where the source does not hold all in memory.
+_SHUFFLE_BUFFER = 1024
+
+
+def view_batches(
+    data: Mapping[str, np.ndarray] | ImageSource | tf.data.Dataset,
+    multi_view: MultiViewLike,
+    *,
+    batch_size: int,
+    seed: int,
+    shuffle: bool | int = True,
+    drop_remainder: bool = True,
+    start: tuple[int, int] = (0, 0),
+    shard: tuple[int, int] = (0, 1),
+    prefetch: int | None = None,
+) -> tf.data.Dataset:
+    """Shuffled batches of views for `fit`, new ones in each epoch.
+
+    The views of an example depend on `(seed, epoch, index of the example)` and
+    so does the order of the examples: neither on threads, nor on what was
+    drawn before. An epoch is an iteration over the data set. It has passed
+    when its last batch has been taken; one that was given up before that is
+    begun again, so that looking at a batch changes nothing. (Whoever takes
+    batches ahead must take fewer than an epoch has: `fit` takes two under JAX
+    on accelerators, and some more under TensorFlow's strategies.)
+
+    An interrupted run goes on where it stopped with `start`. To get to a step
+    in the middle of an epoch nothing is decoded again, and with files or
+    arrays, nothing read. The rest of that epoch needs a `fit` of its own, since
+    Keras takes the length of the first epoch for that of all
+    (`keras_vicregl.training.pretrain` sees to that):
+
+        batches = view_batches(..., start=(epoch, step))
+        model.fit(batches, initial_epoch=epoch, epochs=epoch + 1)
+        model.fit(batches, initial_epoch=epoch + 1, epochs=100)
+
+    Where an image cannot be read and `on_error="skip"` was given to `load`,
+    the one before it in the batch (of this process) takes its place, and the
+    last one where there is none before. So neither the length of an epoch nor
+    the place of any other image depends on what could be read.
+
+    Args:
+        data: What `load` returns; a dictionary of arrays; or an unbatched
+            `tf.data.Dataset` of dictionaries, with `"images"` (H, W, 3) and
+            optionally `"labels"`, which must yield its examples in the same
+            order each time. Where images may differ in size, views are made
+            image by image instead of batch by batch.
+        multi_view: A `keras_vicregl.views.MultiView`, or a function that puts
+            other layers before it: takes a dictionary with the keys of
+            `data` and `"seeds"`, (B, 2) int64, on which all its randomness
+            should depend.
+        batch_size: Examples in a batch, over all processes and devices.
+        seed: A non-negative integer.
+        shuffle: False keeps the order. True shuffles completely what can be
+            read in any order (arrays, files, TFDS with `cache=True`), and a
+            stream (TFDS without, a `tf.data.Dataset`) within a buffer of 1024
+            examples; an integer is the size of the buffer in either case.
+        drop_remainder: Whether to drop the last batch where it is smaller.
+        start: Epoch and step at which the first iteration begins; each further
+            one is the next epoch. With a step other than 0 the data set has
+            no cardinality, since the first epoch is shorter.
+        shard: Number of this process, and how many there are. Process p of P
+            gets rows p B / P to (p + 1) B / P of each batch of B. (Of a stream
+            each process reads all, but decodes its own part only.)
+        prefetch: Batches to prepare ahead. Default: as many as tf.data finds
+            useful.
+
+    Returns:
+        A data set of tuples `(inputs, labels)`, or `(inputs,)` where `data` has
+        no labels, as `MultiView.to_fit` arranges them.
+
+    Raises:
+        ValueError: If an argument is outside what it may be, or not one full
+            batch would come out.
+        TypeError: If `data` is none of the kinds above.
+        tf.errors.InvalidArgumentError: From an iteration: an image cannot be
+            read and `on_error="raise"`, or all of a batch cannot. The
+            message says which and why.
+
+    Example:
+
+    >>> from keras_vicregl.views import MultiView
+    >>> images = {"images": np.zeros((6, 64, 64, 3), "uint8")}
+    >>> batches = view_batches(
+    ...     images, MultiView.scenes(size=32), batch_size=3, seed=0
+    ... )
+    >>> [inputs["views"][1].shape for (inputs,) in batches]
+    [TensorShape([3, 32, 32, 3]), TensorShape([3, 32, 32, 3])]
+    """
+    import tensorflow as tf
+
+    from keras_vicregl.views import MultiView
+
+    check_integer("batch_size", batch_size, smallest=1)
+    check_integer("seed", seed, smallest=0)
+    if not isinstance(shuffle, bool):
+        check_integer("shuffle", shuffle, smallest=1)
+    plan = epochs.Plan(
+        batch_size,
+        drop_remainder,
+        shuffle,
+        check_shard(shard, batch_size, drop_remainder),
+    )
+    source = _as_source(data)
+    steps = plan.steps(source._cardinality)
+    if steps == 0:
+        raise ValueError(
+            f"{source._cardinality} examples do not fill a batch of "
+            f"batch_size={batch_size}. Lower it, or pass drop_remainder=False."
+        )
+    epoch, step = check_start(start, steps)
+
+    # Not on a GPU, where constants would stay.
+    with tf.device("cpu"):
+        position = epochs.Position((epoch, step))
+        groups = epochs.epochs(
+            lambda order_seed: source._groups(plan, order_seed),
+            seed=seed,
+            steps=steps,
+            position=position,
+        )
+        batches = batches_of_views(groups, source, multi_view, plan)
+        batches = batches.map(
+            lambda batch, facts: (MultiView.to_fit(batch), facts)
+        )
+        batches = batches.prefetch(
+            tf.data.AUTOTUNE if prefetch is None else prefetch
+        )
+        batches = epochs.finish_epochs(batches, position, steps)
+        if step or steps == tf.data.UNKNOWN_CARDINALITY:
+            return batches
+        return batches.apply(tf.data.experimental.assert_cardinality(steps))
+
+
+def steps_per_epoch(
+    data: Mapping[str, np.ndarray] | ImageSource | tf.data.Dataset,
+    batch_size: int,
+    drop_remainder: bool = True,
+) -> int:
+    """Batches that `view_batches` makes in an epoch.
+
+    Args:
+        data: See `view_batches`.
+        batch_size: Examples in a batch, over all processes and devices.
+        drop_remainder: See `view_batches`.
+
+    Returns:
+        The number of them: of a whole epoch, wherever a run has started.
+
+    Raises:
+        ValueError: If `data` does not know its length.
+
+    Example:
+
+    >>> steps_per_epoch({"images": np.zeros((10, 8, 8, 3), "uint8")}, 4)
+    2
+    """
+    batch_size = check_integer("batch_size", batch_size, smallest=1)
+    count = _as_source(data)._cardinality
+    if count < 0:
+        raise ValueError(
+            "data is a data set of unknown or endless length. Give it one by "
+            "tf.data.experimental.assert_cardinality, or by take."
+        )
+    return epochs.Plan(batch_size, drop_remainder, False, (0, 1)).steps(count)
+
+
+class _DatasetSource(ImageSource):
+    """A `tf.data.Dataset` of examples that are ready."""
+
+    _is_decoded = True
+
+    def __init__(self, dataset: tf.data.Dataset) -> None:
+        super().__init__("data", max(int(dataset.cardinality()), 0))
+        self._dataset = dataset
+        self._cardinality = int(dataset.cardinality())
+        shape = dataset.element_spec[IMAGES].shape
+        self._is_batched = shape.is_fully_defined()
+
+    def _groups(
+        self, plan: epochs.Plan, order_seed: tf.Tensor
+    ) -> tf.data.Dataset:
+        if plan.shuffle is True:
+            plan = plan._replace(shuffle=_SHUFFLE_BUFFER)
+        if self._is_batched:
+            return epochs.element_groups(self._dataset, plan, order_seed)
+        return epochs.window_groups(self._dataset, plan, order_seed)
+
+    def _reader(self) -> Callable[[Any, Any], dict]:
+        return lambda index, element: element
+
+
+def _as_source(data: Any) -> ImageSource:
+    if isinstance(data, ImageSource):
+        return data
+    if isinstance(data, Mapping):
+        arrays = {key: np.asarray(value) for key, value in data.items()}
+        if IMAGES in arrays:
+            _check_rank(arrays[IMAGES].shape[1:])
+            return ArraySource(arrays)
+    spec = getattr(data, "element_spec", None)
+    if not isinstance(spec, dict) or IMAGES not in spec:
+        raise TypeError(
+            "data must be what load returns, a dictionary of arrays or a "
+            "tf.data.Dataset of dictionaries, with the key 'images'. Received: "
+            f"{type(data).__name__}" + ("" if spec is None else f" of {spec}")
+        )
+    _check_rank(spec[IMAGES].shape)
+    return _DatasetSource(data)
+
+
+def _check_rank(shape: Any) -> None:
+    import tensorflow as tf
+
+    if tf.TensorShape(shape).rank not in (None, 3):
+        raise ValueError(
+            "data must be single examples, images (H, W, 3): view_batches "
+            f"makes the batches. Received: images of shape {shape}"
+        )

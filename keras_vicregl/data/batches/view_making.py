@@ -1,0 +1,163 @@
+"""From groups of examples (see `data.streams.epochs`) to batches of views."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from keras_vicregl.data.boxes import without_boxes
+from keras_vicregl.data.sources.image_source import (
+    ImageSource,
+)
+from keras_vicregl.data.streams.failures import full_batch
+from keras_vicregl.views.keys import (
+    IMAGES,
+    MASKS,
+    SEEDS,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    import tensorflow as tf
+
+    from keras_vicregl.data.streams.epochs import Plan
+
+MultiViewLike = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+def batches_of_views(
+    groups: tf.data.Dataset,
+    source: ImageSource,
+    multi_view: MultiViewLike,
+    plan: Plan,
+) -> tf.data.Dataset:
+    """Batches of what `multi_view` returns.
+
+    Args:
+        groups: Pairs of a group and facts about it, as `epochs.epochs` has
+            them.
+        source: Where the groups are from.
+        multi_view: See `view_batches`.
+        plan: How groups were made.
+
+    Returns:
+        Pairs of a batch and the facts that came with its group.
+    """
+    import tensorflow as tf
+
+    make = _maker(source, multi_view)
+    parallel = {"num_parallel_calls": tf.data.AUTOTUNE, "deterministic": True}
+    if source._is_batched:
+        return groups.map(
+            lambda group, facts: (make(facts["view_seed"], *group), facts),
+            **parallel,
+        )
+    if source._is_decoded:
+
+        def batch_of(window: tf.data.Dataset, seed: tf.Tensor) -> Any:
+            views = window.map(
+                lambda index, element: make(seed, index, element), **parallel
+            )
+            return views.batch(plan.share, plan.drop_remainder)
+
+        return _two_at_a_time(groups, batch_of)
+
+    whole = _maker(source, multi_view, decode_whole=True)
+    zero = tf.constant(0, tf.int64)
+    failures = source._failures(
+        lambda index, element: whole(zero, index, element),
+        groups.element_spec[0][1],
+    )
+    size = plan.share if plan.drop_remainder else None
+
+    def full_batch_of(group: Any, seed: tf.Tensor) -> tf.data.Dataset:
+        return full_batch(
+            group,
+            lambda index, element: make(seed, index, element),
+            failures,
+            size,
+        )
+
+    batches = _two_at_a_time(groups, full_batch_of)
+
+    def tell(batch: Any, facts: dict) -> tuple[Any, dict]:
+        tf.cond(
+            facts["last"],
+            lambda: tf.numpy_function(failures.tell, [], tf.int64),
+            lambda: zero,
+        )
+        return batch, facts
+
+    return batches.map(tell)
+
+
+def _two_at_a_time(groups: tf.data.Dataset, batch_of: Any) -> tf.data.Dataset:
+    """One batch of each group, the next one begun lest threads wait at ends."""
+    return groups.interleave(
+        lambda group, facts: batch_of(group, facts["view_seed"]).map(
+            lambda batch: (batch, facts)
+        ),
+        cycle_length=2,
+        block_length=1,
+        num_parallel_calls=2,
+        deterministic=True,
+    )
+
+
+def _maker(
+    source: ImageSource, multi_view: MultiViewLike, decode_whole: bool = False
+) -> Callable[[tf.Tensor, tf.Tensor, Any], dict]:
+    """A function from an epoch's seed, indices and elements to views.
+
+    Where `multi_view` takes files, it is given them as they are - it may decode
+    no more of them than it needs - if nothing has to be turned.
+    """
+    import tensorflow as tf
+
+    read = source._reader()
+    takes_files = getattr(multi_view, "accepts_encoded", False)
+
+    def make(seed: tf.Tensor, index: tf.Tensor, element: Any) -> dict:
+        seeds = tf.stack([tf.fill(tf.shape(index), seed), index], axis=-1)
+        # Boxes are in pixels of the source: views do not move them along.
+        example = {**without_boxes(read(index, element)), SEEDS: seeds}
+        if source._is_decoded:
+            return multi_view(example)
+
+        from keras_vicregl.data.decoding import images as decoding
+
+        def whole(example: dict) -> dict:
+            return multi_view(
+                decoding.decode_example(example, source.mask_labels)
+            )
+
+        if decode_whole or not takes_files:
+            return whole(example)
+        # Not written into the graph of those it is not for.
+        apart = tf.function(
+            whole,
+            autograph=False,
+            experimental_attributes={"_noinline": True},
+        )
+        return tf.cond(
+            decoding.is_plain_jpeg(example[IMAGES]),
+            lambda: multi_view(_with_mask(example, source.mask_labels)),
+            lambda: apart(example),
+        )
+
+    return make
+
+
+def _with_mask(
+    example: Mapping[str, Any], mask_labels: np.ndarray | None
+) -> dict[str, Any]:
+    """An example with its mask decoded, and the image still a JPEG file."""
+    import tensorflow as tf
+
+    from keras_vicregl.data.decoding import images as decoding
+
+    if MASKS not in example:
+        return dict(example)
+    size = tf.image.extract_jpeg_shape(example[IMAGES])[:2]
+    mask = decoding.decode_mask(example[MASKS], mask_labels)
+    return {**example, MASKS: decoding.of_size(mask, size)}

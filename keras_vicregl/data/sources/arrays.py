@@ -1,0 +1,173 @@
+"""Images that are arrays in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from keras_vicregl.data._checks import check_labels
+from keras_vicregl.data.boxes import BOXES, check_box_arrays
+from keras_vicregl.data.sources.image_source import (
+    ImageSource,
+)
+from keras_vicregl.data.streams.order import shuffled
+from keras_vicregl.views.keys import (
+    IMAGES,
+    LABELS,
+    MASKS,
+)
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+
+def as_dataset(arrays: Mapping[str, np.ndarray]) -> tf.data.Dataset:
+    """A `tf.data.Dataset` of the single examples in a dictionary of arrays.
+
+    Args:
+        arrays: Arrays (N, ...) such as `digit_scenes` returns.
+
+    Returns:
+        N dictionaries with the same keys, in order, not batched.
+
+    Raises:
+        ValueError: If there are no arrays, they are empty or differ in length.
+
+    Example:
+
+    >>> dataset = as_dataset({"images": np.zeros((5, 8, 8, 3), "uint8")})
+    >>> dataset.cardinality().numpy().item(), dataset.element_spec["images"]
+    (5, TensorSpec(shape=(8, 8, 3), dtype=tf.uint8, name=None))
+    """
+    import tensorflow as tf
+
+    common_length(arrays)
+    # Not on a GPU, where they would stay.
+    with tf.device("cpu"):
+        return tf.data.Dataset.from_tensor_slices(dict(arrays))
+
+
+def common_length(arrays: Mapping[str, np.ndarray]) -> int:
+    """The length of arrays that have one and are not empty."""
+    shapes = {key: np.shape(value) for key, value in arrays.items()}
+    lengths = {shape[0] if shape else 0 for shape in shapes.values()}
+    if len(lengths) != 1 or 0 in lengths:
+        raise ValueError(
+            "arrays must have one length, which is not zero. Received the "
+            f"shapes {shapes}"
+        )
+    return lengths.pop()
+
+
+class ArraySource(ImageSource):
+    """Arrays (N, ...): passed on as they are, so that anything may be in them.
+
+    Args:
+        arrays: Dictionary of arrays.
+        name: See `ImageSource`.
+        num_classes: See `ImageSource`.
+        class_names: See `ImageSource`.
+        box_class_names: See `ImageSource`.
+    """
+
+    _is_decoded = True
+    _is_batched = True
+
+    def __init__(
+        self,
+        arrays: Mapping[str, np.ndarray],
+        name: str = "arrays",
+        num_classes: int | None = None,
+        class_names: Sequence[str] | None = None,
+        box_class_names: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__(
+            name,
+            common_length(arrays),
+            num_classes=num_classes,
+            class_names=class_names,
+            has_masks=MASKS in arrays,
+            has_boxes=BOXES in arrays,
+            box_class_names=box_class_names,
+        )
+        self._arrays = dict(arrays)
+
+    def dataset(self, order_seed: int | None = None) -> tf.data.Dataset:
+        """See `ImageSource.dataset`."""
+        if order_seed is None:
+            return as_dataset(self._arrays)
+        import tensorflow as tf
+
+        with tf.device("cpu"):
+            order = shuffled(len(self), order_seed)
+            read = self._reader()
+            return tf.data.Dataset.from_tensor_slices(order).map(
+                lambda index: read(index, {})
+            )
+
+    def _reader(self) -> Callable[[Any, Any], dict]:
+        import tensorflow as tf
+
+        tensors = {k: tf.convert_to_tensor(v) for k, v in self._arrays.items()}
+
+        def read(index: tf.Tensor, element: Any) -> dict:
+            return {k: tf.gather(v, index) for k, v in tensors.items()}
+
+        return read
+
+
+def as_source(
+    data: ImageSource | Mapping[str, np.ndarray] | np.ndarray,
+) -> ImageSource:
+    """Sources as they are, and arrays as a source; see `from_arrays`."""
+    return data if isinstance(data, ImageSource) else from_arrays(data)
+
+
+def from_arrays(
+    arrays: Mapping[str, np.ndarray] | np.ndarray,
+    name: str = "arrays",
+    class_names: Sequence[str] | None = None,
+    box_class_names: Sequence[str] | None = None,
+) -> ArraySource:
+    """A source of arrays that are images, labels and so on, as they must be.
+
+    Args:
+        arrays: Images (N, H, W, 3), or a dictionary of `"images"` and
+            optionally `"labels"` (N,), `"segmentation_masks"` (N, H, W, 1), and
+            `"boxes"` (N, M, 4) with `"box_classes"` (N, M).
+        name: See `ImageSource`.
+        class_names: See `ImageSource`.
+        box_class_names: See `ImageSource`.
+
+    Raises:
+        ValueError: If they are not.
+    """
+    if not isinstance(arrays, Mapping):
+        arrays = {IMAGES: arrays}
+    if IMAGES not in arrays:
+        raise ValueError(
+            f"a dictionary of arrays must have the key {IMAGES!r}. Received "
+            f"the keys {sorted(arrays)}"
+        )
+    arrays = {key: np.asarray(value) for key, value in arrays.items()}
+    common_length(arrays)
+    shape = arrays[IMAGES].shape
+    if len(shape) != 4 or shape[3] != 3 or arrays[IMAGES].dtype != np.uint8:
+        raise ValueError(
+            "images must be uint8 of shape (N, H, W, 3). Received: "
+            f"{arrays[IMAGES].dtype} of shape {shape}"
+        )
+    if MASKS in arrays and arrays[MASKS].shape != (*shape[:3], 1):
+        raise ValueError(
+            f"{MASKS} must have the size of their images, shape "
+            f"{(*shape[:3], 1)}. Received: shape {arrays[MASKS].shape}"
+        )
+    arrays |= check_box_arrays(arrays, shape[0])
+    num_classes = None
+    if LABELS in arrays:
+        arrays[LABELS], num_classes = check_labels(
+            arrays[LABELS], shape[0], class_names
+        )
+    return ArraySource(arrays, name, num_classes, class_names, box_class_names)

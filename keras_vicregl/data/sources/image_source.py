@@ -1,0 +1,198 @@
+"""A data set as the rest of the package sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from keras_vicregl.data.streams import epochs
+
+if TYPE_CHECKING:
+    import numpy as np
+    import tensorflow as tf
+
+    from keras_vicregl.data.streams.failures import Failures
+
+# Examples read at a time where they are not put into batches.
+_GROUP = 16
+
+
+class ImageSource:
+    """Images of a data set, and what is known of them: what `load` returns.
+
+    It can be given to `view_batches`. An example has one form, whatever the
+    source: a dictionary of `"images"`, (H, W, 3) uint8, and where there are any
+    `"labels"`, an int32 scalar, `"segmentation_masks"`, (H, W, 1) uint8, and
+    `"boxes"`, (M, 4) float32, left, top, right and bottom in pixels, with
+    `"box_classes"`, (M,) int32, for the M objects in the image.
+
+    Attributes:
+        name: What to call the data set in messages.
+        class_names: Names of the classes of the labels, or None.
+        num_classes: Number of them, or None where there are no labels.
+        has_masks: Whether there are segmentation masks.
+        has_boxes: Whether there are boxes.
+        box_class_names: Names of the classes of boxes, or None.
+        on_error: `"raise"` or `"skip"`: what to do about an image that cannot
+            be read.
+        mask_labels: (256,) uint8, what each label in a mask's file becomes, or
+            None: masks are as they are in files.
+
+    Example:
+
+    >>> from keras_vicregl.data import load
+    >>> source = load("digit_scenes", "train", count=10)
+    >>> len(source), source.num_classes, source.has_masks
+    (10, 10, True)
+    >>> example = next(iter(source.dataset()))
+    >>> example["images"].shape, example["segmentation_masks"].shape
+    (TensorShape([64, 64, 3]), TensorShape([64, 64, 1]))
+    """
+
+    # Whether `_reader` gives images rather than the contents of files.
+    _is_decoded = False
+    # Whether these have one size, so that it can read a whole batch of them.
+    _is_batched = False
+
+    def __init__(
+        self,
+        name: str,
+        length: int,
+        *,
+        num_classes: int | None = None,
+        class_names: Sequence[str] | None = None,
+        has_masks: bool = False,
+        has_boxes: bool = False,
+        box_class_names: Sequence[str] | None = None,
+        on_error: str = "raise",
+        mask_labels: np.ndarray | None = None,
+    ) -> None:
+        if mask_labels is not None and not has_masks:
+            raise ValueError(
+                f"mask_labels were given, but {name} has no masks: pass masks."
+            )
+        self.name = name
+        self.num_classes = num_classes
+        self.class_names = None if class_names is None else tuple(class_names)
+        self.has_masks = has_masks
+        self.has_boxes = has_boxes
+        self.box_class_names = (
+            None if box_class_names is None else tuple(box_class_names)
+        )
+        self.on_error = on_error
+        self.mask_labels = mask_labels
+        self._length = length
+        # As tf.data counts: below 0 where it is not known.
+        self._cardinality = length
+
+    def __len__(self) -> int:
+        """Number of examples, those that cannot be read included."""
+        return self._length
+
+    def __repr__(self) -> str:
+        labels = (
+            "no labels"
+            if self.num_classes is None
+            else f"{self.num_classes} classes"
+        )
+        rest = ", masks" if self.has_masks else ""
+        rest += ", boxes" if self.has_boxes else ""
+        return f"<ImageSource {self.name}: {len(self)} images, {labels}{rest}>"
+
+    def dataset(self, order_seed: int | None = None) -> tf.data.Dataset:
+        """All examples once, not batched.
+
+        Args:
+            order_seed: Seed of the order, an int64. (Data sets of TFDS that are
+                not cached are shuffled within a buffer.) None leaves it as it
+                is.
+
+        Returns:
+            A data set of dictionaries. With `on_error="skip"` images that
+            cannot be read are left out, with one warning at the end.
+
+        Raises:
+            tf.errors.InvalidArgumentError: When reached, with
+                `on_error="raise"`: an image cannot be read. In either case, at
+                the end, if none can be read. The message says which and why.
+        """
+        import tensorflow as tf
+
+        from keras_vicregl.data.decoding import images
+        from keras_vicregl.data.streams.failures import readable
+
+        with tf.device("cpu"):
+            encoded = self._reader()
+            plan = epochs.Plan(_GROUP, False, order_seed is not None, (0, 1))
+            groups = self._groups_in_order(plan, order_seed)
+
+            def make(index: tf.Tensor, element: Any) -> dict:
+                example = encoded(index, element)
+                return images.decode_example(example, self.mask_labels)
+
+            failures = self._failures(make, groups.element_spec[1])
+            examples = groups.interleave(
+                lambda *group: readable(group, make, failures),
+                cycle_length=2,
+                block_length=_GROUP,
+                num_parallel_calls=2,
+                deterministic=True,
+            ).map(lambda slot, example: example)
+
+            def told() -> tf.Tensor:
+                functions = (failures.none_at_all, failures.tell)
+                return tf.add_n(
+                    [tf.numpy_function(f, [], tf.int64) for f in functions]
+                )
+
+            end = tf.data.Dataset.from_tensors(0)
+            examples = examples.concatenate(
+                end.flat_map(lambda _: examples.take(told()))
+            )
+            if self.on_error == "skip":
+                return examples
+            count = tf.data.experimental.assert_cardinality(len(self))
+            return examples.apply(count)
+
+    def _groups_in_order(
+        self, plan: epochs.Plan, order_seed: int | None
+    ) -> tf.data.Dataset:
+        """Groups of a single epoch."""
+        import tensorflow as tf
+
+        def groups(seed: tf.Tensor) -> tf.data.Dataset:
+            # As in `epochs.epochs`: not to depend on `tf.random.set_seed`.
+            tf.compat.v1.set_random_seed(1)
+            return self._groups(plan, seed)
+
+        if order_seed is None:
+            return self._groups(plan, tf.constant(0, tf.int64))
+        seed = tf.constant(order_seed, tf.int64)
+        return tf.data.Dataset.from_tensors(seed).flat_map(groups)
+
+    def _groups(
+        self, plan: epochs.Plan, order_seed: tf.Tensor
+    ) -> tf.data.Dataset:
+        """Groups of an epoch (see `data.streams.epochs`)."""
+        return epochs.index_groups(len(self), plan, order_seed)
+
+    def _reader(self) -> Callable[[Any, Any], dict]:
+        """A function from index and element to the example.
+
+        Images and masks are scalar strings, the contents of files, unless
+        `_is_decoded`. To be called eagerly: what it holds are then constants
+        outside the graph.
+        """
+        raise NotImplementedError
+
+    def _name_of(self, index: int, element: Mapping[str, Any]) -> str:
+        """What to call an example in a message."""
+        return f"{self.name}[{index}]"
+
+    def _failures(self, make: Callable[[Any, Any], Any], spec: Any) -> Failures:
+        """What takes note of failures of `make`, of elements of a spec."""
+        from keras_vicregl.data.streams.failures import Failures
+
+        return Failures(
+            self.name, len(self), self.on_error, self._name_of, make, spec
+        )

@@ -1,0 +1,273 @@
+"""Data sets by name, folder, list of files or arrays, all in one form."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from keras_vicregl.data.boxes import BOXES, without_boxes
+from keras_vicregl.data.scenes import CLASS_NAMES, digit_scenes
+from keras_vicregl.data.sources.arrays import from_arrays
+from keras_vicregl.data.sources.files import from_files, from_folder
+from keras_vicregl.data.sources.image_source import (
+    ImageSource,
+)
+from keras_vicregl.data.sources.mask_labels import label_table, relabel
+from keras_vicregl.views.keys import (
+    IMAGES,
+    LABELS,
+    MASKS,
+)
+
+if TYPE_CHECKING:
+    import tensorflow_datasets as tfds
+
+_SCENES, _FOLDER, _TFDS = "digit_scenes", "a folder", "TFDS"
+_FILES, _ARRAYS = "a list of files", "arrays"
+
+# Arguments that only some sources have. What TFDS takes, its builders say.
+_ARGUMENTS = {
+    _SCENES: {"split", "boxes", "count", "size", "seed", "hard"},
+    _FOLDER: {"split", "masks", "class_names"},
+    _TFDS: set(),
+    _FILES: {"labels", "masks", "class_names"},
+    _ARRAYS: {"boxes", "class_names"},
+}
+_SCENE_COUNT = 10_000
+
+
+def load(
+    source: str
+    | os.PathLike
+    | Sequence[str | os.PathLike]
+    | Mapping[str, np.ndarray]
+    | np.ndarray
+    | tfds.core.DatasetBuilder,
+    split: str | None = None,
+    *,
+    labels: bool | str | Sequence[int] = True,
+    masks: bool | str | os.PathLike | Sequence[str | os.PathLike] | None = None,
+    mask_labels: Mapping[int, int] | None = None,
+    boxes: bool | str | None = None,
+    class_names: Sequence[str] | None = None,
+    on_error: str = "raise",
+    cache: bool | str | os.PathLike = False,
+    data_dir: str | os.PathLike | None = None,
+    manual_dir: str | os.PathLike | None = None,
+    **options: Any,
+) -> ImageSource:
+    """Images of a data set, for `view_batches` or one by one.
+
+    Where `source` is a string, the scenes that come with this package are
+    looked for first, then a folder, then a data set of TFDS, which is
+    downloaded if need be. Files are JPEG, PNG, GIF (of which the first picture
+    is taken), BMP or WebP. Grayscale, palettes, CMYK and 16 bits become RGB of
+    8 bits, transparency is dropped, and images, masks too, are turned as their
+    Exif orientation says. Nothing is read here but names.
+
+    Args:
+        source: One of
+
+            - `"digit_scenes"`, see `digit_scenes`;
+            - a folder: its images and those of all folders in it, in the order
+              of their names. Where it has two folders or more and no images of
+              its own, these are the classes;
+            - a name of TFDS, as `"imagenet2012"`, or a builder of TFDS;
+            - a list of files;
+            - images (N, H, W, 3) uint8, or a dictionary of arrays: `"images"`,
+              and optionally `"labels"` (N,), `"segmentation_masks"`
+              (N, H, W, 1), and `"boxes"` (N, M, 4) with `"box_classes"` (N, M).
+        split: Of scenes and TFDS, `"train"` by default; of a folder, the folder
+            in it to take.
+        labels: False leaves labels out. Of a list of files: integers, one a
+            file. Of TFDS: perhaps the name of the feature.
+        masks: Segmentation masks, PNG files with the size of their image, whose
+            grey values (or indices, where there is a palette) are classes. Of a
+            folder: the folder of masks, where they have the images' names. Of
+            a list of files: a list of files. Of TFDS: True or the name of the
+            feature. False leaves out those of arrays and scenes.
+        mask_labels: What each label in the masks becomes, as
+            `CITYSCAPES_TRAIN_IDS`; labels that are not in it become 255, which
+            is ignored. Default: they stay as they are.
+        boxes: True makes the boxes of scenes, and reads those of TFDS, from the
+            feature that has them or is named here: with `"box_classes"`, and
+            `"box_is_crowd"`, `"box_is_difficult"` and `"box_areas"` where it
+            tells them. Boxes without an area are left out. False leaves out
+            those of arrays. `view_batches` does without them.
+        class_names: Names of the classes of labels. Of a folder: which folder
+            has which label; by default all, sorted.
+        on_error: What to do about an image that cannot be read - it is missing,
+            damaged, no image, or of another size than its mask - when its turn
+            comes. `"raise"` an error that names it, or `"skip"` it and warn at
+            the end of the epoch, of how many there were and the first names,
+            if there are new ones.
+        cache: True keeps the contents of files in memory after they have been
+            read once, as they are, not decoded. A folder keeps copies there,
+            for files on slow disks. (They are not compared again with the
+            files they were made of.)
+        data_dir: Where TFDS has or puts its data sets.
+        manual_dir: Where TFDS finds what it cannot download.
+        **options: Further arguments of `digit_scenes` (`count` is 10,000 by
+            default) or of `tfds.builder`.
+
+    Returns:
+        An `ImageSource`.
+
+    Raises:
+        ValueError: If there is no such thing, no image in it, labels are not in
+            their range or arrays do not fit together.
+        TypeError: If `source` is none of the kinds above, or an argument is not
+            one for it.
+        RuntimeError: If TFDS cannot prepare a data set.
+        ImportError: If a package is missing that `source` needs.
+
+    Example:
+
+    >>> from keras_vicregl.data import load
+    >>> images = np.zeros((3, 32, 48, 3), "uint8")
+    >>> load({"images": images, "labels": [0, 2, 1]})
+    <ImageSource arrays: 3 images, 3 classes>
+    """
+    if on_error not in ("raise", "skip"):
+        raise ValueError(
+            f"on_error must be 'raise' or 'skip'. Received: {on_error!r}"
+        )
+    table = None
+    if mask_labels is not None:
+        table = label_table(mask_labels)
+    kind = _kind_of(source)
+    given = {
+        "split": split,
+        "labels": None if isinstance(labels, bool) else labels,
+        "masks": None if isinstance(masks, bool) else masks,
+        "boxes": boxes or None,
+        "class_names": class_names,
+        "data_dir": data_dir,
+        "manual_dir": manual_dir,
+        **options,
+    }
+    _refuse_surplus(kind, [k for k, v in given.items() if v is not None])
+    if kind == _SCENES:
+        split = "train" if split is None else split
+        options = {"count": _SCENE_COUNT, "boxes": bool(boxes), **options}
+        arrays = _without(digit_scenes(split, **options), labels, masks)
+        return from_arrays(
+            _relabelled(arrays, mask_labels),
+            f"{_SCENES}/{split}",
+            CLASS_NAMES if LABELS in arrays else None,
+            CLASS_NAMES if BOXES in arrays else None,
+        )
+    if kind == _ARRAYS:
+        arrays = source if isinstance(source, Mapping) else {IMAGES: source}
+        arrays = _relabelled(_without(arrays, labels, masks), mask_labels)
+        if boxes is False:
+            arrays = without_boxes(arrays)
+        if boxes and BOXES not in arrays:
+            raise ValueError(
+                f"boxes={boxes!r}: these arrays have no {BOXES!r}."
+            )
+        return from_arrays(arrays, class_names=class_names)
+    if kind == _TFDS:
+        from keras_vicregl.data.sources.tfds_source import from_tfds
+
+        return from_tfds(
+            source,
+            split,
+            labels=labels,
+            masks=masks,
+            boxes=boxes,
+            on_error=on_error,
+            cache=_checked_cache(cache, may_be_folder=False),
+            data_dir=data_dir,
+            manual_dir=manual_dir,
+            mask_labels=table,
+            **options,
+        )
+    common = {
+        "class_names": class_names,
+        "on_error": on_error,
+        "cache": _checked_cache(cache, may_be_folder=True),
+        "masks": None if masks is False else masks,
+        "mask_labels": table,
+    }
+    if masks is True:
+        raise ValueError(
+            "masks=True does not say where they are: pass the folder of the "
+            "masks, or with a list of files a list of masks."
+        )
+    if kind == _FOLDER:
+        return from_folder(source, split, labels=labels, **common)
+    labels = None if isinstance(labels, bool) else labels
+    return from_files(source, labels=labels, **common)
+
+
+def _kind_of(source: Any) -> str:
+    if isinstance(source, str):
+        if source == _SCENES:
+            return _SCENES
+        # Names of TFDS may have slashes in them, but do not begin like paths.
+        is_path = os.path.isdir(os.path.expanduser(source)) or (
+            source.startswith((".", "~", os.sep)) or source.endswith(os.sep)
+        )
+        return _FOLDER if is_path else _TFDS
+    if isinstance(source, os.PathLike):
+        return _FOLDER
+    if isinstance(source, Mapping | np.ndarray):
+        return _ARRAYS
+    if isinstance(source, Sequence) and all(
+        isinstance(each, str | os.PathLike) for each in source
+    ):
+        return _FILES
+    if hasattr(source, "as_dataset") and hasattr(source, "info"):
+        return _TFDS
+    raise TypeError(
+        "source must be 'digit_scenes', a folder, a name or builder of TFDS, a "
+        "list of files, an array of images or a dictionary of arrays. "
+        f"Received: {type(source).__name__}"
+    )
+
+
+def _refuse_surplus(kind: str, given: Sequence[str]) -> None:
+    surplus = sorted(set(given) - _ARGUMENTS[kind])
+    if surplus and kind != _TFDS:
+        raise TypeError(
+            f"{', '.join(surplus)}: not for {kind}, which takes "
+            f"{', '.join(sorted(_ARGUMENTS[kind]))}."
+        )
+
+
+def _checked_cache(
+    cache: bool | str | os.PathLike, *, may_be_folder: bool
+) -> bool | str | os.PathLike:
+    if isinstance(cache, bool) or (
+        may_be_folder and isinstance(cache, str | os.PathLike)
+    ):
+        return cache
+    raise ValueError(
+        f"cache must be True, False or a folder. Received: {cache!r}"
+        if may_be_folder
+        else "cache must be True or False for a data set of TFDS, which is on "
+        f"disk in data_dir already. Received: {cache!r}"
+    )
+
+
+def _without(
+    arrays: Mapping[str, np.ndarray], labels: Any, masks: Any
+) -> dict[str, np.ndarray]:
+    left_out = {LABELS} if labels is False else set()
+    if masks is False:
+        left_out.add(MASKS)
+    return {k: v for k, v in arrays.items() if k not in left_out}
+
+
+def _relabelled(
+    arrays: Mapping[str, np.ndarray], mask_labels: Mapping[int, int] | None
+) -> Mapping[str, np.ndarray]:
+    if mask_labels is None:
+        return arrays
+    if MASKS not in arrays:
+        raise ValueError("mask_labels were given, but there are no masks.")
+    return {**arrays, MASKS: relabel(arrays[MASKS], mask_labels)}

@@ -1,0 +1,154 @@
+"""Some of the examples of a source, and the labels of all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from keras_vicregl.data.sources.arrays import ArraySource
+from keras_vicregl.data.sources.files import FileSource
+from keras_vicregl.data.sources.image_source import (
+    ImageSource,
+)
+from keras_vicregl.data.sources.tfds_source import StreamSource
+from keras_vicregl.views.keys import (
+    LABELS,
+)
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+
+def labels_of(source: ImageSource) -> np.ndarray:
+    """The labels of all examples, without decoding any image.
+
+    Args:
+        source: What `load` returns.
+
+    Returns:
+        (N,) int32, in the order of the source.
+
+    Raises:
+        ValueError: If it has no labels.
+
+    Example:
+
+    >>> from keras_vicregl.data import load
+    >>> labels_of(load("digit_scenes", count=8)).shape
+    (8,)
+    """
+    if source.num_classes is None:
+        raise ValueError(f"Labels are needed, which {source!r} has not.")
+    if isinstance(source, ArraySource):
+        labels = source._arrays[LABELS]
+    elif isinstance(source, FileSource):
+        labels = source._labels
+    elif isinstance(source, _Some):
+        labels = labels_of(source._source)[source._indices]
+    else:
+        stream = source._stream.map(lambda example: example[LABELS])
+        labels = np.fromiter(stream.as_numpy_iterator(), np.int32)
+    return np.asarray(labels, np.int32)
+
+
+def subset(
+    source: ImageSource, indices: np.ndarray, *, cache: bool = False
+) -> ImageSource:
+    """A source of some of the examples of another one.
+
+    Nothing is decoded for the others. A stream (TFDS) is still read from end to
+    end, unless `cache` is set.
+
+    Args:
+        source: What `load` returns.
+        indices: (n,) integers below N, sorted, each once.
+        cache: Whether to keep the chosen examples of a stream in memory, as
+            contents of files, after they have been read once.
+
+    Returns:
+        A source of n examples.
+
+    Raises:
+        ValueError: If indices are not as said.
+
+    Example:
+
+    >>> from keras_vicregl.data import load
+    >>> subset(load("digit_scenes", count=8), np.arange(0, 8, 2))
+    <ImageSource 4 of digit_scenes/train: 4 images, 10 classes, masks>
+    """
+    indices = np.asarray(indices)
+    if (
+        indices.ndim != 1
+        or not np.issubdtype(indices.dtype, np.integer)
+        or not indices.size
+        or indices[0] < 0
+        or indices[-1] >= len(source)
+        or (np.diff(indices) <= 0).any()
+    ):
+        raise ValueError(
+            f"indices must be whole numbers of 0 to {len(source) - 1}, at "
+            f"least one, rising. Received: {indices!r}"
+        )
+    name = f"{len(indices)} of {source.name}"
+    if isinstance(source, ArraySource):
+        return ArraySource(
+            {key: value[indices] for key, value in source._arrays.items()},
+            name,
+            source.num_classes,
+            source.class_names,
+            source.box_class_names,
+        )
+    facts = {
+        "num_classes": source.num_classes,
+        "class_names": source.class_names,
+        "has_masks": source.has_masks,
+        "has_boxes": source.has_boxes,
+        "box_class_names": source.box_class_names,
+        "mask_labels": source.mask_labels,
+        "on_error": source.on_error,
+    }
+    if isinstance(source, StreamSource):
+        stream = _chosen(source._stream, indices, len(source))
+        return StreamSource(name, stream, len(indices), cache, **facts)
+    return _Some(source, indices.astype(np.int64), name, **facts)
+
+
+class _Some(ImageSource):
+    """Examples of a source that can be read in any order."""
+
+    def __init__(
+        self, source: ImageSource, indices: np.ndarray, name: str, **facts: Any
+    ) -> None:
+        super().__init__(name, len(indices), **facts)
+        self._source = source
+        self._indices = indices
+
+    def _reader(self) -> Callable[[Any, Any], dict]:
+        import tensorflow as tf
+
+        read = self._source._reader()
+        indices = tf.constant(self._indices)
+        return lambda index, element: read(tf.gather(indices, index), element)
+
+    def _name_of(self, index: int, element: Mapping[str, Any]) -> str:
+        return self._source._name_of(int(self._indices[index]), element)
+
+
+def _chosen(
+    stream: tf.data.Dataset, indices: np.ndarray, count: int
+) -> tf.data.Dataset:
+    import tensorflow as tf
+
+    wanted = np.zeros(count, bool)
+    wanted[indices] = True
+    with tf.device("cpu"):
+        wanted = tf.constant(wanted)
+        return (
+            stream.enumerate()
+            .filter(lambda index, example: wanted[index])
+            .map(lambda index, example: example)
+            .apply(tf.data.experimental.assert_cardinality(len(indices)))
+        )

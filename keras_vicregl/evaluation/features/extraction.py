@@ -1,0 +1,274 @@
+"""Features of a frozen backbone, computed once for all evaluations."""
+
+from collections.abc import Callable, Mapping
+
+import keras
+import numpy as np
+
+from keras_vicregl.evaluation.features.batches import (
+    Data,
+    batches,
+    check_key,
+    select,
+)
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+Preprocess = Callable[[np.ndarray], np.ndarray] | None
+
+
+def normalize_images(
+    images: np.ndarray,
+    mean: tuple[float, float, float] = IMAGENET_MEAN,
+    std: tuple[float, float, float] = IMAGENET_STD,
+) -> np.ndarray:
+    """Scales images of 0 to 255 and normalises their channels.
+
+    Args:
+        images: Shape (..., 3), values in 0 to 255.
+        mean: Of the channels, on a scale of [0, 1]. Default: ImageNet's.
+        std: Their standard deviations.
+
+    Returns:
+        float32, same shape: (images / 255 - mean) / std.
+
+    Example:
+
+    >>> normalize_images(np.array([[0.485, 0.456, 0.406]]) * 255).round(6)
+    array([[0., 0., 0.]], dtype=float32)
+    """
+    mean = np.array(mean, np.float32)
+    std = np.array(std, np.float32)
+    images = np.asarray(images, np.float32)
+    # One multiplication and one addition a value.
+    return images * (1 / (255 * std)) - mean / std
+
+
+def extract_features(
+    backbone: keras.Model,
+    data: Data,
+    *,
+    pooled: bool = False,
+    batch_size: int = 256,
+    preprocess: Preprocess = normalize_images,
+) -> dict[str, np.ndarray]:
+    """Runs a frozen backbone, in inference mode, over a data set.
+
+    The result can take the place of the data in `evaluate_knn`,
+    `evaluate_linear` and `evaluate_segmentation`, so that several evaluations
+    share one pass over the images. The first two accept pooled features or
+    maps, the last needs maps.
+
+    Args:
+        backbone: Maps (B, H, W, 3) to one feature map (B, h, w, F).
+        data: A dictionary of arrays, `"images"` (N, H, W, 3) with any of
+            `"labels"` (N,) and `"segmentation_masks"` (N, H', W') or
+            (N, H', W', 1); or an iterable (such as a batched
+            `tf.data.Dataset`) over dictionaries of that kind.
+        pooled: Whether to return the spatial means instead of the maps.
+        batch_size: Images per call of the backbone where `data` is a
+            dictionary of arrays. Iterables come in batches already.
+        preprocess: Applied to each batch of images, a NumPy array; its result
+            goes to the backbone. The default suits images of 0 to 255 and a
+            backbone pretrained on ImageNet's normalisation. None leaves
+            the images as they are.
+
+    Returns:
+        `data` as NumPy arrays with `"features"` in the place of `"images"`:
+        (N, h, w, F) float32, or (N, F) if `pooled`.
+
+    Raises:
+        ValueError: If there are no images, lengths differ, the backbone's
+            output is not a finite 4-D map, or the images differ in size so
+            that maps cannot be stacked.
+
+    Example:
+
+    >>> import keras
+    >>> backbone = keras.Sequential(
+    ...     [keras.Input((None, None, 3)), keras.layers.Conv2D(5, 4, 4)]
+    ... )
+    >>> images = np.zeros((6, 32, 32, 3), "uint8")
+    >>> extract_features(backbone, {"images": images})["features"].shape
+    (6, 8, 8, 5)
+    """
+    _check_batch_size(batch_size)
+    collected: dict[str, list[np.ndarray]] = {}
+    rows = 0  # of the largest batch so far
+    for batch in batches(data, batch_size):
+        images = batch.pop("images")
+        rows = max(rows, len(images))
+        batch["features"] = _features(backbone, images, preprocess, rows)
+        if pooled:
+            batch["features"] = pooled_features(batch["features"])
+        if collected and batch.keys() != collected.keys():
+            raise ValueError(
+                "All batches must have the same keys. Received: "
+                f"{sorted(collected)} and then {sorted(batch)}"
+            )
+        for key, value in batch.items():
+            collected.setdefault(key, []).append(value)
+    if not collected:
+        raise ValueError("The data is empty: it has no images.")
+    return {key: _concatenate(key, value) for key, value in collected.items()}
+
+
+def train_and_test(
+    backbone: keras.Model | None,
+    train: Data,
+    test: Data,
+    target: str,
+    *,
+    pooled: bool,
+    batch_size: int,
+    preprocess: Preprocess,
+) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """Features and targets of both sets, extracted unless they have features.
+
+    Args:
+        backbone: As for `extract_features`, or None if the data have features.
+        train: As `data` of `extract_features`, as returned by it, or an
+            iterable over batches (images, targets).
+        test: As `train`.
+        target: Key of the targets.
+        pooled: As for `extract_features`.
+        batch_size: As for `extract_features`.
+        preprocess: As for `extract_features`.
+
+    Returns:
+        float32 features and integer targets of `train`, and those of `test`.
+
+    Raises:
+        ValueError: As for `extract_features`, or if targets are missing, not
+            integers or not as many as features.
+    """
+    _check_batch_size(batch_size)
+    pairs = tuple(
+        _labelled_features(
+            backbone,
+            data,
+            target,
+            name=name,
+            pooled=pooled,
+            batch_size=batch_size,
+            preprocess=preprocess,
+        )
+        for name, data in (("train", train), ("test", test))
+    )
+    sizes = [features.shape[-1] for features, _ in pairs]
+    if sizes[0] != sizes[1]:
+        raise ValueError(
+            "train and test must have the same number of features. Received: "
+            f"{sizes[0]} and {sizes[1]}"
+        )
+    return pairs
+
+
+def _labelled_features(
+    backbone: keras.Model | None,
+    data: Data,
+    target: str,
+    *,
+    name: str,
+    pooled: bool,
+    batch_size: int,
+    preprocess: Preprocess,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Features and targets of the set called `name`."""
+    if isinstance(data, Mapping) and "features" in data:
+        features = np.asarray(data["features"], np.float32)
+        if pooled:
+            features = pooled_features(features)
+        data = {**data, "features": features}
+        _check_features(features, pooled=pooled)
+    elif backbone is None:
+        raise ValueError(
+            f"backbone=None needs {name} to be a dictionary with 'features', "
+            "as extract_features returns it."
+        )
+    else:
+        data = extract_features(
+            backbone,
+            select(data, target, name),
+            pooled=pooled,
+            batch_size=batch_size,
+            preprocess=preprocess,
+        )
+    check_key(data, target, name)
+    features, targets = data["features"], np.asarray(data[target])
+    if len(features) != len(targets):
+        raise ValueError(
+            f"{name} has {len(features)} features but {len(targets)} {target}."
+        )
+    if not np.issubdtype(targets.dtype, np.integer):
+        raise ValueError(
+            f"{target} of {name} must be integers. Received: {targets.dtype}"
+        )
+    return features, targets
+
+
+def pooled_features(features: np.ndarray) -> np.ndarray:
+    """Spatial means (N, F) of feature maps (N, h, w, F), or what is pooled."""
+    if features.ndim != 4:
+        return features
+    return features.mean(axis=(1, 2), dtype=np.float32)
+
+
+def _features(
+    backbone: keras.Model, images: np.ndarray, preprocess: Preprocess, rows: int
+) -> np.ndarray:
+    """Feature maps of a batch, which is padded to `rows`.
+
+    A constant batch shape has the backbone traced and compiled only once.
+    """
+    count = len(images)
+    if preprocess is not None:
+        images = preprocess(images)
+    images = np.asarray(images, np.float32)
+    missing = np.zeros((rows - count, *images.shape[1:]), np.float32)
+    maps = backbone.predict_on_batch(np.concatenate([images, missing]))
+    if isinstance(maps, list | tuple | dict):
+        raise ValueError(
+            "The backbone must return one feature map. Received: a "
+            f"{type(maps).__name__} of {len(maps)}"
+        )
+    # Under a TensorFlow distribution strategy, each replica has computed all.
+    maps = np.asarray(maps, np.float32)[:count]
+    _check_features(maps, pooled=False)
+    return maps
+
+
+def _check_batch_size(batch_size: int) -> None:
+    if batch_size < 1:
+        raise ValueError(
+            f"batch_size must be at least 1. Received: batch_size={batch_size}"
+        )
+
+
+def _check_features(features: np.ndarray, *, pooled: bool) -> None:
+    rank, shape = (2, "(N, F)") if pooled else (4, "(N, h, w, F)")
+    if features.ndim != rank:
+        raise ValueError(
+            f"Features must have the shape {shape}. Received: "
+            f"shape {features.shape}"
+        )
+    if not features.size:
+        raise ValueError(
+            f"The data is empty: features of shape {features.shape}."
+        )
+    if not np.isfinite(features).all():
+        raise ValueError(
+            "Features must be finite. The backbone gave infinite or NaN "
+            "values: has its training diverged?"
+        )
+
+
+def _concatenate(key: str, values: list[np.ndarray]) -> np.ndarray:
+    shapes = {value.shape[1:] for value in values}
+    if len(shapes) > 1:
+        raise ValueError(
+            f"All examples must have {key} of one shape. Received: "
+            f"{' and '.join(map(str, sorted(shapes)))}. Resize the images."
+        )
+    return np.concatenate(values)

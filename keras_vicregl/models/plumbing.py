@@ -1,0 +1,160 @@
+"""What stands between a batch of views and the networks."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_vicregl.models.backbones.adapter import (
+    channels_come_first,
+    feature_map_layers,
+)
+from keras_vicregl.views import MultiView
+from keras_vicregl.views.rendering.device import device_views
+
+MISSING_GEOMETRY = (
+    "'view_to_source' is missing from the batch: with alpha < 1 the location "
+    "criterion needs one affine map (B, 2, 3) a view. Use "
+    "keras_vicregl.views.MultiView, or local_criteria=('feature',)."
+)
+
+
+def check_views(views: Any) -> MultiView | None:
+    """Return `views` if a model can make them."""
+    if views is None:
+        return None
+    if not isinstance(views, MultiView) or views.on != "device":
+        raise ValueError(
+            "`views` must be a keras_vicregl.views.MultiView with on='device'; "
+            f"received {views!r}. Views of on='host' come with the data, and "
+            "the model needs no `views`."
+        )
+    return views
+
+
+def with_views(inputs: Any, recipe: MultiView | None) -> Any:
+    """The batch, with views made on the device where they did not come."""
+    if not isinstance(inputs, dict) or "views" in inputs:
+        return inputs
+    keys = {"images", "parameters"}
+    if recipe is None:
+        if keys <= inputs.keys():
+            raise ValueError(
+                "The batch has images and parameters for views made on the "
+                "device: pass the MultiView that drew them to the model, "
+                "VICRegL(views=...)."
+            )
+        return inputs
+    if not keys <= inputs.keys():
+        raise ValueError(
+            "A batch must have 'images' and 'parameters', as MultiView with "
+            "on='device' and keras_vicregl.data.ArrayBatches make it, or "
+            f"'views'; received {_describe(inputs)}."
+        )
+    views, to_source = device_views(
+        recipe, inputs["images"], inputs["parameters"]
+    )
+    return {**inputs, "views": views, "view_to_source": to_source}
+
+
+def checked_batch(inputs: Any) -> tuple[Sequence[Any], Sequence[Any] | None]:
+    """Views and their affine maps (or `None`) from a batch, or an error."""
+    if not isinstance(inputs, dict) or "views" not in inputs:
+        raise ValueError(
+            "A batch must be a dictionary with a tuple of images under "
+            "'views', as keras_vicregl.views.MultiView makes it; received "
+            f"{_describe(inputs)}."
+        )
+    views = inputs["views"]
+    if not isinstance(views, (list, tuple)) or len(views) < 2:
+        raise ValueError(
+            "'views' must be a tuple of at least 2 batches of images; "
+            f"received {_describe(views)}."
+        )
+    for view, images in enumerate(views):
+        if len(images.shape) != 4:
+            raise ValueError(
+                f"'views'[{view}] must be a batch of images (B, H, W, 3); "
+                f"received shape {tuple(images.shape)}."
+            )
+    to_source = inputs.get("view_to_source")
+    if to_source is not None and len(to_source) != len(views):
+        raise ValueError(
+            "'view_to_source' must hold one map a view: received "
+            f"{len(to_source)} for {len(views)} views."
+        )
+    return views, to_source
+
+
+def apply(
+    function: Callable[[Any], Any], tensors: Sequence[Any], stack: bool
+) -> tuple[Any, ...]:
+    """Maps a function over batches, those of one shape in a single call."""
+    by_shape = {}
+    for index, tensor in enumerate(tensors):
+        shape = tuple(tensor.shape[1:])
+        alone = not stack or None in shape
+        by_shape.setdefault(index if alone else shape, []).append(index)
+    results = [None] * len(tensors)
+    for indices in by_shape.values():
+        batches = [tensors[index] for index in indices]
+        if len(batches) == 1:
+            results[indices[0]] = function(batches[0])
+            continue
+        together = function(ops.concatenate(batches, axis=0))
+        start = 0
+        for index, batch in zip(indices, batches, strict=True):
+            stop = start + ops.shape(batch)[0]
+            results[index] = together[start:stop]
+            start = stop
+    return tuple(results)
+
+
+def feature_channels(backbone: keras.Model) -> int:
+    """Channels of the backbone's feature map, or an error."""
+    if not isinstance(backbone, keras.layers.Layer):
+        raise ValueError(
+            f"`backbone` must be a keras.Model; received {_describe(backbone)}."
+        )
+    try:
+        shape = backbone.output_shape
+    except (AttributeError, ValueError):
+        shape = backbone.compute_output_shape((None, 64, 64, 3))
+    if channels_come_first(backbone):
+        raise ValueError(
+            f"`backbone` {backbone.name!r} has its channels first; views have "
+            "them last. Pass "
+            "keras_vicregl.models.backbones.as_backbone(model)."
+        )
+    if isinstance(shape, tuple) and len(shape) == 4 and shape[-1]:
+        return shape[-1]
+    layers = feature_map_layers(backbone)
+    raise ValueError(
+        "`backbone` must yield one 4-D feature map (B, h, w, F), channels "
+        f"last; the output of {backbone.name!r} has shape {shape}. "
+        + (
+            "Pass keras_vicregl.models.backbones.as_backbone(model, "
+            f"layer_name), with one of the layers {', '.join(layers)}."
+            if layers
+            else "Leave out pooling and classification layers."
+        )
+    )
+
+
+def has_batch_normalization(model: keras.Model) -> bool:
+    """Whether any layer, however deep, takes statistics of a batch."""
+    return any(
+        isinstance(layer, keras.layers.BatchNormalization)
+        for layer in model._flatten_layers()
+    )
+
+
+def _describe(value: Any) -> str:
+    if isinstance(value, dict):
+        return f"a dictionary with keys {sorted(value)}"
+    if isinstance(value, (list, tuple)):
+        return f"a {type(value).__name__} of {len(value)}"
+    if hasattr(value, "shape"):
+        return f"a tensor of shape {tuple(value.shape)}"
+    return type(value).__name__

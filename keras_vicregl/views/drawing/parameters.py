@@ -1,0 +1,188 @@
+"""What is done to each view, drawn from its example's seeds.
+
+The parameters are few numbers a view: they are drawn where the data is, with
+NumPy or TensorFlow, and the pixels follow them there (`rendering.fused`) or in
+the model (`rendering.device`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from keras_vicregl.views.drawing import stateless
+from keras_vicregl.views.drawing.arrays import cast, namespace
+from keras_vicregl.views.drawing.boxes import DRAWS_PER_BOX, sample_boxes
+from keras_vicregl.views.drawing.color_matrix import color_matrices
+from keras_vicregl.views.view_group import ViewGroup
+
+# Layers whose draws are those of the single layers of the same name.
+_STREAMS = (
+    "RandomResizedCrop",
+    "ColorJitter",
+    "RandomGrayscale",
+    "RandomGaussianBlur",
+    "RandomSolarize",
+)
+_CROP, _JITTER, _GRAY, _BLUR, _SOLARIZE = range(len(_STREAMS))
+
+
+@dataclasses.dataclass(frozen=True)
+class SharedOptions:
+    """What all views of a `MultiView` have in common, see there."""
+
+    flip: float
+    track_flips: bool
+    brightness: float
+    contrast: float
+    saturation: float
+    hue: float
+    jitter: float
+    grayscale: float
+
+
+def draw_group(
+    keys: Any,
+    size: Any,
+    view_to_source: Any,
+    group: ViewGroup,
+    first_view: int,
+    options: SharedOptions,
+) -> dict[str, Any]:
+    """Parameters of the n views of a group.
+
+    Args:
+        keys: (B,) uint64, the examples' keys, NumPy or TensorFlow.
+        size: (2,), height and width of the images, in the same library.
+        view_to_source: (B, 2, 3) float32, the images' map to their source.
+        group: the group.
+        first_view: how many views come before it.
+        options: what it has in common with the other groups.
+
+    Returns:
+        Dictionary of float32 arrays: `"boxes"` (B, n, 4), top, left, height and
+        width in whole pixels of the image; `"flips"` (B, n), 0 or 1;
+        `"matrix"` and `"from_mean"` (B, n, 3, 3), see `color_matrices`;
+        `"sigma"` (B, n), the blur's standard deviation in pixels of the view, 0
+        for none; `"solarize"` (B, n), 0 or 1; `"view_to_source"` (B, n, 2, 3).
+    """
+    xp = namespace(keys)
+    n = group.count
+    views = range(first_view, first_view + n)
+    names = [
+        [stateless.stream_name(f"{layer}/{view}") for layer in _STREAMS]
+        for view in views
+    ]
+    keys = stateless.fold_all(keys, np.array(names, "uint64"))
+    draws = stateless.uniform(keys, DRAWS_PER_BOX + 1)  # (B, n, streams, count)
+
+    crop = draws[:, :, _CROP]
+    boxes = sample_boxes(
+        xp.reshape(crop[..., :DRAWS_PER_BOX], (-1, DRAWS_PER_BOX)),
+        size,
+        group.scale,
+        group.aspect_ratio,
+    )
+    boxes = xp.reshape(boxes, (-1, n, 4))
+    flips = _chosen(crop[..., DRAWS_PER_BOX], options.flip)
+    jitter = draws[:, :, _JITTER, :9]
+    strengths = [options.brightness, options.contrast, options.saturation]
+    factors = jitter_factors(jitter[..., 1:4], strengths)
+    matrix, from_mean = color_matrices(
+        factors,
+        jitter_shift(jitter[..., 4], options.hue),
+        ranks=jitter[..., 5:],
+        jittered=_chosen(jitter[..., 0], options.jitter),
+        gray=_chosen(draws[:, :, _GRAY, 0], options.grayscale),
+    )
+    blur = draws[:, :, _BLUR]
+    low, high = np.float32(group.blur_sigma)
+    sigma = low + (high - low) * blur[..., 1]
+    return {
+        "boxes": cast(boxes, "float32"),
+        "flips": flips,
+        "matrix": matrix,
+        "from_mean": from_mean,
+        "sigma": sigma * _chosen(blur[..., 0], _repeated(group.blur, n)),
+        "solarize": _chosen(
+            draws[:, :, _SOLARIZE, 0], _repeated(group.solarize, n)
+        ),
+        "view_to_source": compose_boxes(
+            view_to_source[:, None],
+            boxes,
+            size,
+            flips if options.track_flips else flips * np.float32(0.0),
+        ),
+    }
+
+
+def jitter_factors(draws: Any, strengths: Any) -> Any:
+    """Factors uniform in [max(0, 1 - x), 1 + x] of draws (..., 3)."""
+    strengths = np.float32(strengths)
+    low = np.maximum(np.float32(0.0), 1 - strengths)
+    return low + (1 + strengths - low) * draws
+
+
+def jitter_shift(draws: Any, hue: float) -> Any:
+    """Turns of the hue uniform in [-hue, hue]."""
+    return np.float32(hue) * (np.float32(2.0) * draws - np.float32(1.0))
+
+
+def compose_boxes(
+    view_to_source: Any, boxes: Any, size: Any, flips: Any
+) -> Any:
+    """Maps of boxes of images that have a map themselves.
+
+    Args:
+        view_to_source: (..., 2, 3) of the images.
+        boxes: (..., 4), top, left, height, width in pixels of the images.
+        size: (2,), height and width of the images.
+        flips: (...), 1 where the box is mirrored and the map is to know it.
+
+    Returns:
+        (..., 2, 3) float32.
+    """
+    xp = namespace(boxes)
+    boxes, size = cast(boxes, "float64"), cast(size, "float64")
+    flips = cast(flips, "float64")
+    corner, sides = boxes[..., :2] / size, boxes[..., 2:] / size
+    mirrored = sides[..., 1] * (np.float64(1.0) - np.float64(2.0) * flips)
+    return compose_along_axes(
+        view_to_source,
+        xp.stack([mirrored, sides[..., 0]], axis=-1),
+        xp.stack(
+            [corner[..., 1] + sides[..., 1] * flips, corner[..., 0]], axis=-1
+        ),
+    )
+
+
+def compose_along_axes(view_to_source: Any, scale: Any, offset: Any) -> Any:
+    """Maps for new coordinates, each an affine function of the old one.
+
+    Args:
+        view_to_source: (..., 2, 3).
+        scale: (..., 2) float64; an old coordinate (u, v) is
+            scale * new + offset.
+        offset: (..., 2) float64.
+
+    Returns:
+        (..., 2, 3), float32.
+    """
+    xp = namespace(scale)
+    # In float64, so that whole pixels stay whole after many layers.
+    outer = cast(view_to_source, "float64")
+    linear = outer[..., :2] * scale[..., None, :]
+    shift = xp.sum(outer[..., :2] * offset[..., None, :], axis=-1)
+    translation = outer[..., 2] + shift
+    composed = xp.concatenate([linear, translation[..., None]], axis=-1)
+    return cast(composed, "float32")
+
+
+def _chosen(draws: Any, probability: Any) -> Any:
+    return cast(draws < np.float32(probability), "float32")
+
+
+def _repeated(probabilities: tuple[float, ...], count: int) -> np.ndarray:
+    return np.resize(np.float32(probabilities), count)

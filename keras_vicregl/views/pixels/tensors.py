@@ -1,0 +1,39 @@
+"""Tensors of images: their dtype, their shape, and some rows of them."""
+
+from typing import Any
+
+import tensorflow as tf
+
+
+def as_float(images: tf.Tensor) -> tf.Tensor:
+    """Cast images to float32, the dtype of everything that layers return."""
+    return tf.cast(images, tf.float32)
+
+
+def shape_of(tensor: tf.Tensor) -> list:
+    """Lengths of the axes: integers where known, scalar tensors elsewhere."""
+    dynamic = tf.shape(tensor)
+    return [
+        dynamic[axis] if length is None else length
+        for axis, length in enumerate(tensor.shape)
+    ]
+
+
+def apply_to(
+    change: Any, chosen: tf.Tensor, values: tf.Tensor, *parameters: tf.Tensor
+) -> tf.Tensor:
+    """Change some examples of a batch and spend no work on the others.
+
+    Args:
+        change: function of (n, ...) values and parameters, giving new values of
+            the same shape and dtype.
+        chosen: (B,) boolean.
+        values: (B, ...).
+        *parameters: tensors (B, ...), one entry an example.
+
+    Returns:
+        (B, ...), `values` where not chosen.
+    """
+    rows = tf.where(chosen)
+    picked = [tf.gather(each, rows[:, 0]) for each in (values, *parameters)]
+    return tf.tensor_scatter_nd_update(values, rows, change(*picked))

@@ -1,0 +1,4 @@
+"""Which positions of two views are matched, and pictures of it.
+
+`finding` finds them as the losses do, `pictures` and `distances` draw.
+"""
