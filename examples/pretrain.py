@@ -11,7 +11,7 @@ an error, such as a loss that is not finite, and 0 when the last epoch is done.
 
 --output, by default runs/RECIPE, gets config.json, from which the run can be
 repeated, logs, curves, checkpoints and the exported backbone. What the recipes
-contain, and the time they take, is in keras_vicregl/recipes.py; --model,
+contain, and the time they take, is in keras_vicregl/recipes/; --model,
 --views and --optimizer replace any of it, with values in JSON:
 
     --model num_matches=[20,4] --optimizer weight_decay=1e-6 use_ema=true

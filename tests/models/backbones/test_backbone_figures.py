@@ -79,6 +79,7 @@ def _weights(model):
 @pytest.mark.parametrize(
     ("name", "count"),
     [  # Of torchvision's models, less their classifier's 1000 (F + 1).
+        ("resnet18", 11_689_512 - 1000 * 513),
         ("resnet34", 21_797_672 - 1000 * 513),
         ("resnet50", 25_557_032 - 1000 * 2049),
         ("resnet101", 44_549_160 - 1000 * 2049),

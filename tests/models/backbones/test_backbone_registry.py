@@ -6,6 +6,7 @@ import seeded_weights
 from keras_vicregl.models import backbones
 
 FEATURES = {
+    "resnet18": 512,
     "resnet34": 512,
     "resnet50": 2048,
     "resnet101": 2048,
@@ -53,5 +54,5 @@ def test_arguments_reach_the_constructor():
 
 
 def test_unknown_names_are_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match=r"`name`.*resnet50.*convnext_xlarge"):
-        backbones.backbone("resnet18")
+    with pytest.raises(ValueError, match=r"`name`.*resnet18.*convnext_xlarge"):
+        backbones.backbone("resnet19")
