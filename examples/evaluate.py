@@ -32,7 +32,7 @@ Protocols that train on new crops in each epoch, or fine-tune, for Keras models:
 --options PROTOCOL.NAME=VALUE, with values in JSON, are arguments of the
 functions `keras_vicregl.evaluation.evaluate_...`, `train_segmentation` and
 `train_detection`; detection.size, detection.batch_size and detection.shuffle
-are those of `keras_vicregl.data.batches.detection_batches`.
+are those of `keras_vicregl.data.detection_batches`.
 
 --data is what `keras_vicregl.data.load` takes, or voc_segmentation:FOLDER,
 cityscapes:FOLDER or ade20k:FOLDER, with the labels of these benchmarks.

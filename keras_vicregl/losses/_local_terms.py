@@ -30,6 +30,12 @@ from keras_vicregl.losses.statistics import (
     variance_covariance,
 )
 
+# What of a view a criterion looks at, and how far apart two of these are.
+_CRITERIA = {
+    "location": ("positions", location_distances),
+    "feature": ("embeddings", feature_distances),
+}
+
 
 class _Group:
     """Views whose maps have the same number of positions S.
@@ -68,11 +74,7 @@ class _Side:
 
     def flat(self, criterion: str) -> Any:
         """What the criterion measures distances of, `(B, P * S, channels)`."""
-        tensors = (
-            self.group.embeddings
-            if criterion == "feature"
-            else self.group.positions
-        )[self.members]
+        tensors = getattr(self.group, _CRITERIA[criterion][0])[self.members]
         return tensors[0] if len(tensors) == 1 else ops.concatenate(tensors, 1)
 
     def slots(self, slots: Any) -> Any:
@@ -136,9 +138,7 @@ class LocalTerms:
     def add_pairs(self, pairs: tuple[_Side, _Side], criterion: str) -> None:
         """Adds a criterion's terms for one view against P others."""
         large, others = pairs
-        measure = (
-            feature_distances if criterion == "feature" else location_distances
-        )
+        _, measure = _CRITERIA[criterion]
         distances = measure(large.flat(criterion), others.flat(criterion))
         distances = ops.reshape(
             distances, (-1, large.size, len(others.views), others.size)

@@ -6,7 +6,8 @@ import numbers
 from collections.abc import Sequence
 from typing import Any
 
-CRITERIA = ("location", "feature")
+# The local criteria, and the option that says how many matches each keeps.
+CRITERIA = {"location": "num_matches", "feature": "feature_matches"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,12 +20,12 @@ class LocalOptions:
     num_matches: Any = (20, 4)
     match_counts: str = "by_pair"
     feature_matches: Any = None
-    local_criteria: Sequence[str] = CRITERIA
+    local_criteria: Sequence[str] = tuple(CRITERIA)
     max_distance: Any = None
     regularize: str = "matches"
 
     def __post_init__(self) -> None:
-        for name in ("num_matches", "feature_matches"):
+        for name in CRITERIA.values():
             counts = _checked_counts(name, getattr(self, name))
             object.__setattr__(self, name, counts)
         _check_choice("match_counts", self.match_counts, ("by_pair", "by_view"))
@@ -35,7 +36,7 @@ class LocalOptions:
                 f"('location', 'feature'); received {self.local_criteria!r}."
             )
         for criterion in self.local_criteria:
-            _check_choice("local_criteria", criterion, CRITERIA)
+            _check_choice("local_criteria", criterion, tuple(CRITERIA))
         # In one order, so that configurations compare equal.
         criteria = tuple(c for c in CRITERIA if c in self.local_criteria)
         object.__setattr__(self, "local_criteria", criteria)
@@ -61,11 +62,7 @@ class LocalOptions:
             `{count: in how many ordered pairs of the two views}`. Views 0 and
             1 make two ordered pairs, in which the roles are swapped.
         """
-        first, second = (
-            self.num_matches
-            if criterion == "location"
-            else self.feature_matches
-        )
+        first, second = getattr(self, CRITERIA[criterion])
         both_large = max(query_view, other_view) == 1
         if both_large and self.match_counts == "by_pair":
             chosen = [first, second]
