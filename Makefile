@@ -32,7 +32,7 @@ test: $(BACKENDS:%=test-%)
 
 $(BACKENDS:%=test-%): test-%: $(VENV)/.test
 	KERAS_BACKEND=$* OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) \
-		--dist loadfile --no-loadscope-reorder $(ARGS)
+		--dist loadfile --no-loadscope-reorder --durations=20 $(ARGS)
 
 check: $(VENV)/.check
 	$(BIN)/ruff check .

@@ -8,11 +8,33 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # Most of a test under XLA is compilation: leave out its optimisations. What
 # tests compare does not depend on them.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false "
+    "--xla_llvm_disable_expensive_passes=true",
+)
 
 import contextlib
+import shutil
+import tempfile
 
 import hypothesis
+
+# What JAX compiles is kept for the length of a run, for all its workers and
+# for the processes that tests start. It is new in each run.
+_new_cache = None
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    _new_cache = tempfile.mkdtemp(prefix="compiled-")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _new_cache
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+
+
+def pytest_unconfigure():
+    """Removes what was kept, at the end of the whole run."""
+    if _new_cache is not None:
+        shutil.rmtree(_new_cache, ignore_errors=True)
+
 
 # PyTorch before TensorFlow, whichever of the two a test module imports.
 with contextlib.suppress(ImportError):
