@@ -4,7 +4,6 @@ What dies, and how, is in `lives.py`.
 """
 
 import json
-import os
 import pathlib
 import random
 import signal
@@ -46,12 +45,6 @@ def runs(tmp_path_factory):
         text=True,
         check=False,
         timeout=600,
-        # Lives of JAX share what they compile.
-        env={
-            **os.environ,
-            "JAX_COMPILATION_CACHE_DIR": str(folder / "compiled"),
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        },
     )
     assert result.returncode == 0, result.stderr
     codes = json.loads(result.stdout)
