@@ -278,7 +278,7 @@ def train_segmentation(model, sources, arguments, **options):
 
 
 def detection(model, sources, arguments, **options):
-    from keras_vicregl.data.batches import detection_batches
+    from keras_vicregl.data import detection_batches
     from keras_vicregl.evaluation import train_detection
 
     size = options.pop("size", arguments.size)

@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
-from keras_vicregl.evaluation.classification import label_subset
+from keras_vicregl.evaluation import label_subset
 
 
 def labels_of(*sizes, seed=0):

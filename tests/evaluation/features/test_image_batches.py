@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from keras_vicregl.data import load
-from keras_vicregl.evaluation.features import image_batches
+from keras_vicregl.evaluation import image_batches
 from keras_vicregl.evaluation.features.image_batches import common_size
 
 
