@@ -24,10 +24,7 @@ from keras_vicregl.storage.files import (
     readable,
     remove_partial,
 )
-from keras_vicregl.training._archive import (
-    DamagedArchiveError,
-    read_arrays,
-)
+from keras_vicregl.training._archive import DamagedArchiveError, read_arrays
 from keras_vicregl.training._folder import CheckpointFolder, Position
 from keras_vicregl.training._state import (
     Stateful,
@@ -36,10 +33,7 @@ from keras_vicregl.training._state import (
     restore,
     size_in_bytes,
 )
-from keras_vicregl.training.interruption import (
-    StopSignals,
-    TrainingInterrupted,
-)
+from keras_vicregl.training.interruption import StopSignals, TrainingInterrupted
 
 # Several processes ask each other every so many steps whether one of them has
 # got a signal.

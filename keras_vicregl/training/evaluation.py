@@ -20,11 +20,10 @@ from keras_vicregl.evaluation import (
 from keras_vicregl.evaluation.checks import count_classes
 from keras_vicregl.evaluation.features.extraction import pooled_features
 from keras_vicregl.evaluation.features.image_batches import common_size
+from keras_vicregl.views.keys import MASKS
 
 if TYPE_CHECKING:
     from keras_vicregl.data import ImageSource
-
-MASKS = "segmentation_masks"
 
 
 class Evaluation(keras.callbacks.Callback):

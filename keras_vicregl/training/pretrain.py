@@ -11,20 +11,14 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_vicregl.distribution.processes import (
-    end_together,
-    process_index,
-)
+from keras_vicregl.distribution.processes import end_together, process_index
 from keras_vicregl.models.guards import StopOnNonFinite, WarnOnCollapse
 from keras_vicregl.storage.files import check_writable
 from keras_vicregl.storage.history import EPOCHS, read_history
 from keras_vicregl.training._callbacks import Curves, TensorBoardSink
 from keras_vicregl.training.checkpoint import TrainingCheckpoint
 from keras_vicregl.training.evaluation import Evaluation
-from keras_vicregl.training.interruption import (
-    StopSignals,
-    TrainingInterrupted,
-)
+from keras_vicregl.training.interruption import StopSignals, TrainingInterrupted
 from keras_vicregl.training.log import TrainingLog
 
 

@@ -11,23 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from keras_vicregl.data._checks import (
-    check_integer,
-    check_shard,
-    check_start,
-)
+from keras_vicregl.data._checks import check_integer, check_shard, check_start
 from keras_vicregl.data.batches.view_making import (
     MultiViewLike,
     batches_of_views,
 )
 from keras_vicregl.data.sources.arrays import ArraySource
-from keras_vicregl.data.sources.image_source import (
-    ImageSource,
-)
+from keras_vicregl.data.sources.image_source import ImageSource
 from keras_vicregl.data.streams import epochs
-from keras_vicregl.views.keys import (
-    IMAGES,
-)
+from keras_vicregl.views.keys import IMAGES
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -9,15 +9,9 @@ import numpy as np
 
 from keras_vicregl.data._checks import check_labels
 from keras_vicregl.data.boxes import BOXES, check_box_arrays
-from keras_vicregl.data.sources.image_source import (
-    ImageSource,
-)
+from keras_vicregl.data.sources.image_source import ImageSource
 from keras_vicregl.data.streams.order import shuffled
-from keras_vicregl.views.keys import (
-    IMAGES,
-    LABELS,
-    MASKS,
-)
+from keras_vicregl.views.keys import IMAGES, LABELS, MASKS
 
 if TYPE_CHECKING:
     import tensorflow as tf

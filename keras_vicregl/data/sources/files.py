@@ -8,14 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from keras_vicregl.data._checks import check_labels
-from keras_vicregl.data.sources.image_source import (
-    ImageSource,
-)
-from keras_vicregl.views.keys import (
-    IMAGES,
-    LABELS,
-    MASKS,
-)
+from keras_vicregl.data.sources.image_source import ImageSource
+from keras_vicregl.views.keys import IMAGES, LABELS, MASKS
 
 if TYPE_CHECKING:
     import numpy as np

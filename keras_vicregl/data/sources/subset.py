@@ -9,13 +9,9 @@ import numpy as np
 
 from keras_vicregl.data.sources.arrays import ArraySource
 from keras_vicregl.data.sources.files import FileSource
-from keras_vicregl.data.sources.image_source import (
-    ImageSource,
-)
+from keras_vicregl.data.sources.image_source import ImageSource
 from keras_vicregl.data.sources.tfds_source import StreamSource
-from keras_vicregl.views.keys import (
-    LABELS,
-)
+from keras_vicregl.views.keys import LABELS
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -6,10 +6,7 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
-from keras_vicregl.evaluation.checks import (
-    check_classes,
-    check_training,
-)
+from keras_vicregl.evaluation.checks import check_classes, check_training
 from keras_vicregl.evaluation.classification.accuracy import (
     linear_scores,
     top_k_accuracy,

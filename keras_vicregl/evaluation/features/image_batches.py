@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from keras import ops
 
+from keras_vicregl.views.keys import IMAGES, MASKS
+
 if TYPE_CHECKING:
     import tensorflow as tf
 
     from keras_vicregl.data import ImageSource
-
-IMAGES, MASKS = "images", "segmentation_masks"
 
 
 def image_batches(

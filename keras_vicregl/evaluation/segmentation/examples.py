@@ -5,9 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from keras_vicregl.data.sources.image_source import (
-    ImageSource,
-)
+from keras_vicregl.data.sources.image_source import ImageSource
 from keras_vicregl.data.streams.order import epoch_seeds, shuffled
 from keras_vicregl.evaluation.checks import check_range
 from keras_vicregl.evaluation.features.batches import (
@@ -16,9 +14,7 @@ from keras_vicregl.evaluation.features.batches import (
     check_key,
     select,
 )
-from keras_vicregl.views.keys import (
-    MASKS,
-)
+from keras_vicregl.views.keys import MASKS
 
 UNLABELLED = -1
 """What pixels without a label have in an `Example`."""
