@@ -93,8 +93,8 @@ def test_fit_adds_the_guard_where_there_is_none(model, monkeypatch):
         lambda self, x, callbacks, **kwargs: fits.append(callbacks),
     )
     other, own = keras.callbacks.Callback(), StopOnNonFinite(first_batch=3)
-    model.fit({}, callbacks=other)
-    model.fit({}, callbacks=[other, own])
+    model.fit({"views": ()}, callbacks=other)
+    model.fit({"views": ()}, callbacks=[other, own])
     assert isinstance(fits[0][0], StopOnNonFinite)
     assert fits[0][1:] == [other]
     assert fits[1] == [other, own]

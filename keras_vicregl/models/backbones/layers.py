@@ -1,4 +1,4 @@
-"""Layers of residual branches: stochastic depth and layer scale."""
+"""Layers of residual networks: depth, scale and strides of branches."""
 
 from __future__ import annotations
 
@@ -148,3 +148,68 @@ class LayerScale(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments of the constructor."""
         return {**super().get_config(), "initial_value": self.initial_value}
+
+
+@keras.saving.register_keras_serializable(package="keras_vicregl")
+class Subsample(keras.layers.Layer):
+    """Keeps every `stride`-th row and column, beginning with the first.
+
+    With a 1 x 1 convolution after it, it is a strided 1 x 1 convolution in all
+    numbers, and safe: the gradient of the latter corrupts memory under
+    TensorFlow 2.21 with oneDNN on some CPUs, when a batch is one image.
+
+    Args:
+        stride: Rows and columns from one that is kept to the next.
+        **kwargs: Arguments of `keras.layers.Layer`.
+
+    Call arguments:
+        inputs: Map `(B, h, w, C)`.
+
+    Returns:
+        Tensor `(B, ceil(h / stride), ceil(w / stride), C)`.
+
+    Example:
+
+
+    >>> tuple(Subsample(2)(ops.ones((1, 5, 4, 3))).shape)
+    (1, 3, 2, 3)
+    """
+
+    def __init__(self, stride: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.stride = stride
+
+    def call(self, inputs: Any) -> Any:
+        """Slices rows and columns."""
+        return inputs[:, :: self.stride, :: self.stride]
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """Returns the shape of what is kept."""
+        batch, *sizes, channels = input_shape
+        sizes = [size and -(-size // self.stride) for size in sizes]
+        return (batch, *sizes, channels)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments of the constructor."""
+        return {**super().get_config(), "stride": self.stride}
+
+
+@keras.saving.register_keras_serializable(package="keras_vicregl")
+class PointwiseConv2D(keras.layers.Conv2D):
+    """A strided 1 x 1 convolution that slices first, see `Subsample`.
+
+    It has arguments, weights and numbers of `keras.layers.Conv2D`, whose place
+    it takes in copies of models.
+    """
+
+    def convolution_op(self, inputs: Any, kernel: Any) -> Any:
+        """Slices rows and columns, and convolves what is left."""
+        kept = [slice(None, None, stride) for stride in self.strides]
+        last = self.data_format == "channels_last"
+        axes = (slice(None), *kept) if last else (slice(None),) * 2 + (*kept,)
+        return ops.conv(
+            inputs[axes],
+            kernel,
+            padding="valid",
+            data_format=self.data_format,
+        )

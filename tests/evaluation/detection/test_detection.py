@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 
+from keras_vicregl.data import detection_batches, load
 from keras_vicregl.evaluation import (
     Detector,
     coco_average_precision,
@@ -373,3 +374,44 @@ def test_only_images_are_taken():
     detector = Detector(None, (4,), 4, None)
     with pytest.raises(ValueError, match=r"shape \(H, W, C\).*\(32, 32\)"):
         detector.predict(np.zeros((2, 32, 32)))
+
+
+def test_sources_give_what_arrays_do():
+    """And with a size, what `detection_batches` makes of them."""
+    arrays = squares(12, 0)
+    arrays["box_classes"] = arrays["box_classes"].astype(np.int32)
+    settings = {**SETTINGS, "epochs": 1, "learning_rate": 1e-3}
+    expected, detector, losses = train_detection(
+        small_backbone(), arrays, arrays, **settings
+    )
+    source = load(arrays)
+    again = train_detection(small_backbone(), source, source, **settings)
+    np.testing.assert_allclose(again.losses, losses, rtol=1e-5)
+    assert again.figures == pytest.approx(expected, nan_ok=True, abs=1e-4)
+    pytest.importorskip("tensorflow")
+    batches = detection_batches(source, (40, 48), 16)
+    assert detector.evaluate(source, size=(40, 48)) == pytest.approx(
+        detector.evaluate(batches), nan_ok=True
+    )
+    fitted = train_detection(
+        small_backbone(), source, source, size=40, **settings
+    )
+    assert fitted.losses[0] > 0
+
+
+def test_names_of_classes_count_them():
+    scenes = load("digit_scenes", "train", count=4, boxes=True)
+    _, detector, _ = train_detection(
+        small_backbone(), scenes, scenes, **SETTINGS, epochs=1
+    )
+    assert detector.model.output_shape[-1] == 4 + 10
+
+
+def test_sources_that_cannot_be_detected_in():
+    arrays = squares(4, 0)
+    with pytest.raises(ValueError, match=r"train must have boxes.*`boxes` of"):
+        train_detection(
+            STRIDES_ONLY, load(arrays["images"]), arrays, **SETTINGS
+        )
+    with pytest.raises(ValueError, match="size=40 is for what `load` returns"):
+        train_detection(STRIDES_ONLY, [arrays], arrays, size=40, **SETTINGS)
