@@ -19,10 +19,7 @@ from keras_vicregl.checkpoints.torch_files import (
     read_state_dict,
     write_state_dict,
 )
-from keras_vicregl.models.backbones.registry import (
-    BACKBONES,
-    state_dict_layout,
-)
+from keras_vicregl.models.backbones.registry import BACKBONES, state_dict_layout
 from keras_vicregl.models.backbones.registry import backbone as named_backbone
 from keras_vicregl.models.backbones.state_dict import (
     StateDictEntry,

@@ -40,10 +40,7 @@ from keras_vicregl.training._ending import (
 )
 from keras_vicregl.training._leaving_out import BatchLeftOutError, LeaveOut
 from keras_vicregl.training.evaluation import Evaluation
-from keras_vicregl.training.interruption import (
-    StopSignals,
-    TrainingInterrupted,
-)
+from keras_vicregl.training.interruption import StopSignals, TrainingInterrupted
 from keras_vicregl.training.log import TrainingLog
 from keras_vicregl.training.saving.callback_states import (
     CallbackStates,

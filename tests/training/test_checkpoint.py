@@ -10,13 +10,8 @@ import keras
 import numpy as np
 import pytest
 
-from keras_vicregl.storage import (
-    files,
-)
-from keras_vicregl.training import (
-    Position,
-    TrainingCheckpoint,
-)
+from keras_vicregl.storage import files
+from keras_vicregl.training import Position, TrainingCheckpoint
 
 STEPS = 4
 X = np.linspace(-1, 1, 16, dtype="float32").reshape(8, 2)

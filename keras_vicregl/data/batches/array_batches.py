@@ -20,10 +20,7 @@ from keras_vicregl.data.sources.arrays import ArraySource, from_arrays
 from keras_vicregl.data.streams.epochs import Plan
 from keras_vicregl.data.streams.order import epoch_seeds, shuffled
 from keras_vicregl.views import MultiView
-from keras_vicregl.views.keys import (
-    IMAGES,
-    LABELS,
-)
+from keras_vicregl.views.keys import IMAGES, LABELS
 
 
 class ArrayBatches(keras.utils.PyDataset):

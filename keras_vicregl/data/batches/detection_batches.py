@@ -6,12 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from keras_vicregl.data._checks import check_integer, check_pair
 from keras_vicregl.data.boxes import BOX_AREAS, BOX_CLASSES, BOX_KEYS, BOXES
-from keras_vicregl.data.sources.image_source import (
-    ImageSource,
-)
-from keras_vicregl.views.keys import (
-    IMAGES,
-)
+from keras_vicregl.data.sources.image_source import ImageSource
+from keras_vicregl.views.keys import IMAGES
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -23,13 +23,9 @@ from keras_vicregl.data.batches.view_making import (
     batches_of_views,
 )
 from keras_vicregl.data.sources.arrays import ArraySource
-from keras_vicregl.data.sources.image_source import (
-    ImageSource,
-)
+from keras_vicregl.data.sources.image_source import ImageSource
 from keras_vicregl.data.streams import epochs
-from keras_vicregl.views.keys import (
-    IMAGES,
-)
+from keras_vicregl.views.keys import IMAGES
 
 if TYPE_CHECKING:
     import tensorflow as tf

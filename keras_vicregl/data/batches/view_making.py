@@ -6,15 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from keras_vicregl.data.boxes import without_boxes
-from keras_vicregl.data.sources.image_source import (
-    ImageSource,
-)
+from keras_vicregl.data.sources.image_source import ImageSource
 from keras_vicregl.data.streams.failures import full_batch
-from keras_vicregl.views.keys import (
-    IMAGES,
-    MASKS,
-    SEEDS,
-)
+from keras_vicregl.views.keys import IMAGES, MASKS, SEEDS
 
 if TYPE_CHECKING:
     import numpy as np

@@ -27,10 +27,7 @@ from keras_vicregl.data.decoding.orientation import (
     turned,
     webp_orientation,
 )
-from keras_vicregl.views.keys import (
-    IMAGES,
-    MASKS,
-)
+from keras_vicregl.views.keys import IMAGES, MASKS
 
 _PALETTE = 3  # colour type of PNG
 _GRAY = 0

@@ -13,11 +13,7 @@ from keras_vicregl.data.sources.array_rows import ArrayRows, row_reader
 from keras_vicregl.data.sources.image_source import ImageSource
 from keras_vicregl.data.sources.mask_labels import IGNORED
 from keras_vicregl.data.streams.order import shuffled
-from keras_vicregl.views.keys import (
-    IMAGES,
-    LABELS,
-    MASKS,
-)
+from keras_vicregl.views.keys import IMAGES, LABELS, MASKS
 
 if TYPE_CHECKING:
     import tensorflow as tf

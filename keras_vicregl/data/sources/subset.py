@@ -10,9 +10,7 @@ import numpy as np
 from keras_vicregl.data.sources.array_rows import rows_of
 from keras_vicregl.data.sources.arrays import ArraySource
 from keras_vicregl.data.sources.files import FileSource
-from keras_vicregl.data.sources.image_source import (
-    ImageSource,
-)
+from keras_vicregl.data.sources.image_source import ImageSource
 from keras_vicregl.data.sources.tfds_source import StreamSource
 from keras_vicregl.views.keys import (
     LABELS,

@@ -10,10 +10,7 @@ from keras_vicregl.distribution.backends.torch import (
     data_parallel,
     means_to_sums,
 )
-from keras_vicregl.distribution.collectives import (
-    metric_weight,
-    replica_count,
-)
+from keras_vicregl.distribution.collectives import metric_weight, replica_count
 
 
 class TrainStep:

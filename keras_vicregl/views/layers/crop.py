@@ -17,20 +17,10 @@ from keras_vicregl.views.drawing.parameters import (
     compose_along_axes,
     compose_boxes,
 )
-from keras_vicregl.views.keys import (
-    IMAGES,
-    MASKS,
-    VIEW_TO_SOURCE,
-)
-from keras_vicregl.views.layers.base import (
-    ViewLayer,
-    with_geometry,
-)
+from keras_vicregl.views.keys import IMAGES, MASKS, VIEW_TO_SOURCE
+from keras_vicregl.views.layers.base import ViewLayer, with_geometry
 from keras_vicregl.views.pixels.resize import KERNELS, resize, resize_nearest
-from keras_vicregl.views.pixels.tensors import (
-    apply_to,
-    as_float,
-)
+from keras_vicregl.views.pixels.tensors import apply_to, as_float
 from keras_vicregl.views.pixels.tracing import traced
 
 

@@ -22,10 +22,7 @@ from keras_vicregl.views.layers.base import (
 )
 from keras_vicregl.views.normalization import IMAGENET_MEAN, IMAGENET_STD
 from keras_vicregl.views.pixels import color
-from keras_vicregl.views.pixels.tensors import (
-    apply_to,
-    as_float,
-)
+from keras_vicregl.views.pixels.tensors import apply_to, as_float
 
 
 class PhotometricLayer(ViewLayer):

@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING
 
 import tensorflow as tf
 
-from keras_vicregl.views.keys import (
-    IMAGES,
-)
+from keras_vicregl.views.keys import IMAGES
 from keras_vicregl.views.layers.crop import RandomResizedCrop
 from keras_vicregl.views.layers.photometric import (
     ColorJitter,

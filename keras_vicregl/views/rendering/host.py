@@ -15,10 +15,7 @@ from keras_vicregl.views.keys import (
     VIEW_TO_SOURCE,
     VIEWS,
 )
-from keras_vicregl.views.layers.base import (
-    ViewLayer,
-    with_geometry,
-)
+from keras_vicregl.views.layers.base import ViewLayer, with_geometry
 from keras_vicregl.views.pixels.resize import resize_nearest
 from keras_vicregl.views.pixels.tracing import traced
 from keras_vicregl.views.rendering import fused

@@ -15,10 +15,7 @@ from keras_vicregl.evaluation import (
     image_batches,
     label_subset,
 )
-from keras_vicregl.evaluation.classification import (
-    classifier,
-    finetuning,
-)
+from keras_vicregl.evaluation.classification import classifier, finetuning
 
 CLASSES = 3
 VIEWS = {

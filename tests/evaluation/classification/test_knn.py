@@ -2,12 +2,8 @@ import numpy as np
 import pytest
 from known_features import averaging_backbone, gaussian_clusters
 
-from keras_vicregl.evaluation import (
-    evaluate_knn,
-)
-from keras_vicregl.evaluation.classification import (
-    knn,
-)
+from keras_vicregl.evaluation import evaluate_knn
+from keras_vicregl.evaluation.classification import knn
 
 
 def labelled(features, labels):

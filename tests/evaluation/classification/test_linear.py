@@ -4,13 +4,8 @@ import numpy as np
 import pytest
 from known_features import averaging_backbone, gaussian_clusters
 
-from keras_vicregl.evaluation import (
-    evaluate_linear,
-)
-from keras_vicregl.evaluation.classification import (
-    grid,
-    linear,
-)
+from keras_vicregl.evaluation import evaluate_linear
+from keras_vicregl.evaluation.classification import grid, linear
 
 
 def labelled(features, labels):

@@ -10,13 +10,8 @@ import tensorflow as tf
 from keras import ops
 from PIL import Image
 
-from keras_vicregl.views import (
-    RandomHorizontalFlip,
-    RandomResizedCrop,
-)
-from keras_vicregl.views.drawing import (
-    stateless,
-)
+from keras_vicregl.views import RandomHorizontalFlip, RandomResizedCrop
+from keras_vicregl.views.drawing import stateless
 from keras_vicregl.views.drawing.boxes import sample_boxes
 from keras_vicregl.views.geometry import positions
 from keras_vicregl.views.pixels.resize import resize_nearest, resize_smoothly

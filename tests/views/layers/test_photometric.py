@@ -18,12 +18,8 @@ from keras_vicregl.views import (
     RandomGrayscale,
     RandomSolarize,
 )
-from keras_vicregl.views.drawing import (
-    stateless,
-)
-from keras_vicregl.views.pixels import (
-    color,
-)
+from keras_vicregl.views.drawing import stateless
+from keras_vicregl.views.pixels import color
 
 SIZE = (20, 28)
 

@@ -8,13 +8,8 @@ import pytest
 from backend_tools import FASTEST, MODES, value, value_and_grad
 from keras import ops
 
-from keras_vicregl.views import (
-    MultiView,
-    ViewGroup,
-)
-from keras_vicregl.views.rendering import (
-    device,
-)
+from keras_vicregl.views import MultiView, ViewGroup
+from keras_vicregl.views.rendering import device
 from keras_vicregl.views.rendering.device import device_views, render
 
 MEAN = (0.485, 0.456, 0.406)

@@ -9,13 +9,8 @@ from keras import ops
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from keras_vicregl.views import (
-    MultiView,
-    ViewGroup,
-)
-from keras_vicregl.views.drawing import (
-    stateless,
-)
+from keras_vicregl.views import MultiView, ViewGroup
+from keras_vicregl.views.drawing import stateless
 from keras_vicregl.views.drawing.color_matrix import color_matrices
 
 # Pixel values as they are.
