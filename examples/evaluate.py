@@ -238,9 +238,7 @@ def mask_classes(arguments):
 def evaluate_features(model, sources, protocols, arguments):
     """Figures of protocols that share one pass of the model."""
     from keras_vicregl import evaluation
-    from keras_vicregl.evaluation.features.image_batches import (
-        label_in_batches,
-    )
+    from keras_vicregl.evaluation.features.image_batches import label_in_batches
 
     train, test = (
         evaluation.extract_features(

@@ -38,11 +38,7 @@ from keras_vicregl.losses import (
 )
 from keras_vicregl.optimizers import warmup_cosine
 from keras_vicregl.recipes import RECIPES
-from keras_vicregl.training import (
-    TrainingInterrupted,
-    pretrain,
-    read_rows,
-)
+from keras_vicregl.training import TrainingInterrupted, pretrain, read_rows
 from keras_vicregl.views import MultiView, ViewGroup
 from keras_vicregl.views.geometry import positions
 from keras_vicregl.visualization import plot_curves, plot_matches

@@ -16,10 +16,7 @@ import keras
 
 from keras_vicregl.checkpoints._onnx_ops import register_missing
 from keras_vicregl.models.backbones.adapter import channels_come_first
-from keras_vicregl.models.backbones.copies import (
-    float32_copy,
-    float32_policy,
-)
+from keras_vicregl.models.backbones.copies import float32_copy, float32_policy
 from keras_vicregl.models.backbones.normalization import (
     resolved,
     warn_of_own_layers,

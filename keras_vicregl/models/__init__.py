@@ -5,10 +5,7 @@ backbone. It stands on losses, views and distribution; it knows neither data
 nor files.
 """
 
-from keras_vicregl.models.guards import (
-    NonFiniteStepError,
-    StopOnNonFinite,
-)
+from keras_vicregl.models.guards import NonFiniteStepError, StopOnNonFinite
 from keras_vicregl.models.heads import expander
 from keras_vicregl.models.monitors import collapse_monitors
 from keras_vicregl.models.vicregl import VICRegL

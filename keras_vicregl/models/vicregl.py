@@ -24,10 +24,7 @@ from keras_vicregl.models.backbones.normalization import (
     warn_of_own_layers,
 )
 from keras_vicregl.models.extensions import provided
-from keras_vicregl.models.guards import (
-    CLASSIFIER_LOSS,
-    StopOnNonFinite,
-)
+from keras_vicregl.models.guards import CLASSIFIER_LOSS, StopOnNonFinite
 from keras_vicregl.models.heads import check_units, checked_labels, expander
 from keras_vicregl.models.monitors import collapse_monitors
 from keras_vicregl.models.plumbing import (
@@ -42,10 +39,7 @@ from keras_vicregl.models.plumbing import (
 )
 from keras_vicregl.models.recompute import Recomputed
 from keras_vicregl.models.train_step import TrainStep
-from keras_vicregl.models.warning_callbacks import (
-    FitGuard,
-    WarnOnSlowNorms,
-)
+from keras_vicregl.models.warning_callbacks import FitGuard, WarnOnSlowNorms
 from keras_vicregl.views import MultiView
 from keras_vicregl.views.geometry import positions
 

@@ -8,10 +8,7 @@ and guides use it, nothing in the package does.
 from keras_vicregl.storage.history import read_history, read_rows
 from keras_vicregl.training.evaluation import Evaluation
 from keras_vicregl.training.figures import feature_evaluation
-from keras_vicregl.training.interruption import (
-    StopSignals,
-    TrainingInterrupted,
-)
+from keras_vicregl.training.interruption import StopSignals, TrainingInterrupted
 from keras_vicregl.training.log import TrainingLog
 from keras_vicregl.training.pretrain import pretrain
 from keras_vicregl.training.saving.callback_states import CallbackStates

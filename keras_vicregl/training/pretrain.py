@@ -11,15 +11,9 @@ from typing import Any
 
 import keras
 
-from keras_vicregl.distribution.processes import (
-    end_together,
-    process_index,
-)
+from keras_vicregl.distribution.processes import end_together, process_index
 from keras_vicregl.models.arguments import check_counts, check_epochs
-from keras_vicregl.models.guards import (
-    NonFiniteStepError,
-    StopOnNonFinite,
-)
+from keras_vicregl.models.guards import NonFiniteStepError, StopOnNonFinite
 from keras_vicregl.models.warning_callbacks import (
     WarnOnCollapse,
     WarnOnSlowNorms,

@@ -6,11 +6,7 @@ import pytest
 import tiny
 from tiny import no_pictures  # noqa: F401
 
-from keras_vicregl.training import (
-    TrainingCheckpoint,
-    TrainingLog,
-    read_history,
-)
+from keras_vicregl.training import TrainingCheckpoint, TrainingLog, read_history
 
 STOPPED = "stopped this training after"
 

@@ -18,12 +18,7 @@ from keras_vicregl.data.sources.folders import (
     within_splits,
 )
 from keras_vicregl.data.sources.image_source import ImageSource
-from keras_vicregl.views.keys import (
-    IMAGES,
-    LABELS,
-    MASKS,
-    NO_LABEL,
-)
+from keras_vicregl.views.keys import IMAGES, LABELS, MASKS, NO_LABEL
 
 if TYPE_CHECKING:
     import numpy as np

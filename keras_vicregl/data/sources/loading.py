@@ -12,19 +12,13 @@ from keras_vicregl.data.boxes import BOXES, without_boxes
 from keras_vicregl.data.scenes import CLASS_NAMES, digit_scenes
 from keras_vicregl.data.sources.arrays import from_arrays
 from keras_vicregl.data.sources.files import from_files, from_folder
-from keras_vicregl.data.sources.image_source import (
-    ImageSource,
-)
+from keras_vicregl.data.sources.image_source import ImageSource
 from keras_vicregl.data.sources.mask_labels import (
     check_ignore_label,
     label_table,
     relabel,
 )
-from keras_vicregl.views.keys import (
-    IMAGES,
-    LABELS,
-    MASKS,
-)
+from keras_vicregl.views.keys import IMAGES, LABELS, MASKS
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds

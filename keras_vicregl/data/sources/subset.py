@@ -12,10 +12,7 @@ from keras_vicregl.data.sources.arrays import ArraySource
 from keras_vicregl.data.sources.files import FileSource
 from keras_vicregl.data.sources.image_source import ImageSource
 from keras_vicregl.data.sources.tfds_source import StreamSource
-from keras_vicregl.views.keys import (
-    LABELS,
-    NO_LABEL,
-)
+from keras_vicregl.views.keys import LABELS, NO_LABEL
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -9,17 +9,10 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from keras_vicregl.data.boxes import BOXES, packed
-from keras_vicregl.data.sources.image_source import (
-    ImageSource,
-)
+from keras_vicregl.data.sources.image_source import ImageSource
 from keras_vicregl.data.sources.mask_labels import IGNORED
 from keras_vicregl.data.streams import epochs
-from keras_vicregl.views.keys import (
-    IMAGES,
-    LABELS,
-    MASKS,
-    NO_LABEL,
-)
+from keras_vicregl.views.keys import IMAGES, LABELS, MASKS, NO_LABEL
 
 if TYPE_CHECKING:
     import numpy as np

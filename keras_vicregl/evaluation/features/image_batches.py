@@ -12,8 +12,6 @@ from keras_vicregl.data.sources.mask_labels import IGNORED
 from keras_vicregl.evaluation.features.middles import Middle, middle
 from keras_vicregl.views.keys import IMAGES, MASKS
 
-from keras_vicregl.views.keys import IMAGES, MASKS
-
 if TYPE_CHECKING:
     from keras_vicregl.data import ImageSource
 

@@ -8,10 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_vicregl.distribution.collectives import (
-    replica_count,
-    replica_index,
-)
+from keras_vicregl.distribution.collectives import replica_count, replica_index
 
 _SEED_STATE = "seed_generator_state"
 

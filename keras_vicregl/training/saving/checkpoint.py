@@ -27,10 +27,7 @@ from keras_vicregl.storage.files import (
     readable,
     remove_partial,
 )
-from keras_vicregl.training.interruption import (
-    StopSignals,
-    TrainingInterrupted,
-)
+from keras_vicregl.training.interruption import StopSignals, TrainingInterrupted
 from keras_vicregl.training.saving.archive import read_arrays
 from keras_vicregl.training.saving.encoding import decode, encode
 from keras_vicregl.training.saving.facts import Facts

@@ -14,12 +14,8 @@ from keras_vicregl.views._checks import (
 )
 from keras_vicregl.views.drawing import stateless
 from keras_vicregl.views.drawing.parameters import jitter_factors, jitter_shift
-from keras_vicregl.views.keys import (
-    IMAGES,
-)
-from keras_vicregl.views.layers.base import (
-    ViewLayer,
-)
+from keras_vicregl.views.keys import IMAGES
+from keras_vicregl.views.layers.base import ViewLayer
 from keras_vicregl.views.normalization import IMAGENET_MEAN, IMAGENET_STD
 from keras_vicregl.views.pixels import color
 from keras_vicregl.views.pixels.tensors import apply_to, as_float

@@ -7,11 +7,7 @@ import pytest
 tf = pytest.importorskip("tensorflow")
 pytest.importorskip("keras_cv")
 
-from keras_vicregl.data import (  # noqa: E402
-    as_dataset,
-    steps_per_epoch,
-    view_batches,
-)
+from keras_vicregl.data import as_dataset, steps_per_epoch, view_batches  # noqa: E402
 from keras_vicregl.views import MultiView  # noqa: E402
 
 COUNT = 10

@@ -9,12 +9,7 @@ tf = pytest.importorskip("tensorflow")
 
 from image_files import encoded, picture  # noqa: E402
 
-from keras_vicregl.data import (  # noqa: E402
-    labels_of,
-    load,
-    match_classes,
-    subset,
-)
+from keras_vicregl.data import labels_of, load, match_classes, subset  # noqa: E402
 from keras_vicregl.data.sources.tfds_source import StreamSource  # noqa: E402
 
 IMAGE = encoded(picture())

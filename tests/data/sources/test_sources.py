@@ -8,12 +8,7 @@ tf = pytest.importorskip("tensorflow")
 
 from image_files import encoded, picture  # noqa: E402
 
-from keras_vicregl.data import (  # noqa: E402
-    ImageSource,
-    digit_scenes,
-    load,
-    steps_per_epoch,
-)
+from keras_vicregl.data import ImageSource, digit_scenes, load, steps_per_epoch  # noqa: E402
 
 # Paths of images in a folder, out of order and of different sizes.
 PATHS = ["b/2.png", "a/x/1.JPG", "b/1.jpeg", "a/0.png", "c/3.webp"]

@@ -12,9 +12,7 @@ from keras_vicregl.evaluation import (
     coco_average_precision,
     train_detection,
 )
-from keras_vicregl.evaluation.detection import (
-    data as detection_data,
-)
+from keras_vicregl.evaluation.detection import data as detection_data
 from keras_vicregl.evaluation.detection.retinanet import (
     backbone_strides,
     retinanet,

@@ -5,11 +5,7 @@ import pytest
 import seeded_weights
 import small
 
-from keras_vicregl.models.backbones import (
-    ConvNeXt,
-    ResNet,
-    with_output_stride,
-)
+from keras_vicregl.models.backbones import ConvNeXt, ResNet, with_output_stride
 from keras_vicregl.models.backbones.copies import copy_of, float32_copy
 
 RESNET = {"block_counts": (1, 1, 2), "widths": (4, 6, 8), "strides": (1, 2, 2)}
