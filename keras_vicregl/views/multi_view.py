@@ -18,7 +18,7 @@ from keras_vicregl.views._checks import (
     check_probability,
 )
 from keras_vicregl.views.drawing import stateless
-from keras_vicregl.views.drawing.parameters import SharedOptions, draw_group
+from keras_vicregl.views.drawing.parameters import SharedOptions, draw_groups
 from keras_vicregl.views.normalization import IMAGENET_MEAN, IMAGENET_STD
 from keras_vicregl.views.view_group import ViewGroup
 
@@ -343,19 +343,18 @@ class MultiView(keras.layers.Layer):
         Returns:
             A dictionary a group, see `parameters`.
         """
-        options = SharedOptions(
+        return draw_groups(
+            keys, size, view_to_source, self.groups, self.shared_options()
+        )
+
+    def shared_options(self) -> SharedOptions:
+        """What the draws of all groups have in common."""
+        return SharedOptions(
             **{
                 field.name: getattr(self, field.name)
                 for field in dataclasses.fields(SharedOptions)
             }
         )
-        first, drawn = 0, []
-        for group in self.groups:
-            drawn.append(
-                draw_group(keys, size, view_to_source, group, first, options)
-            )
-            first += group.count
-        return tuple(drawn)
 
     def renderings(self) -> tuple[Rendering, ...]:
         """How the views of each group are made on the host."""
