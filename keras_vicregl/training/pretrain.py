@@ -11,7 +11,11 @@ from typing import Any
 
 import keras
 
-from keras_vicregl.distribution.processes import end_together, process_index
+from keras_vicregl.distribution.processes import (
+    end_together,
+    gather_from_processes,
+    process_index,
+)
 from keras_vicregl.models.arguments import check_counts, check_epochs
 from keras_vicregl.models.guards import NonFiniteStepError, StopOnNonFinite
 from keras_vicregl.models.warning_callbacks import (
@@ -241,7 +245,8 @@ def pretrain(
         evaluation = Evaluation(evaluate, evaluate_every, epochs)
         ours.insert(2, evaluation)
         monitoring = monitors_see_evaluations(callbacks, evaluation)
-    if len(ours) > 2:
+    # In all processes or none, for they save together.
+    if any(gather_from_processes(int(len(ours) > 2), model)):
         ours.insert(1, SaveSteps(checkpoint))
     # The checkpoint comes last: it holds what the others have done.
     slow = WarnOnSlowNorms(epochs * steps_per_epoch)

@@ -74,9 +74,10 @@ def test_constant_features_are_said(name):
 def test_features_of_one_image_are_constant_by_right():
     same = {"images": np.repeat(IMAGES[:1], 12, axis=0)}
     for data in (same, {"images": IMAGES[:1]}):
-        assert told(lambda data=data: extract_features(backbone(1), data)) == []
+        found = told(lambda data=data: extract_features(backbone(1), data))
+        assert not any("hardly" in each for each in found)
     found = told(lambda: extract_features(backbone(0), {"images": IMAGES}))
-    assert len(found) == 1
+    assert sum("hardly" in each for each in found) == 1
 
 
 def test_constant_features_that_are_given_are_said():

@@ -50,7 +50,7 @@ def test_a_file_still_holds_what_was_compiled(model, tmp_path):
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     small.compiled(model)
-    assert loaded.optimizer.name == "adam"
+    assert isinstance(loaded.optimizer, keras.optimizers.Adam)
     assert loaded.optimizer.built
 
 
