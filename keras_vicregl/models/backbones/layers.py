@@ -167,7 +167,6 @@ class Subsample(keras.layers.Layer):
 
     Example:
 
-
     >>> tuple(Subsample(2)(ops.ones((1, 5, 4, 3))).shape)
     (1, 3, 2, 3)
     """
@@ -178,7 +177,7 @@ class Subsample(keras.layers.Layer):
 
     def call(self, inputs: Any) -> Any:
         """Slices rows and columns."""
-        return inputs[:, :: self.stride, :: self.stride]
+        return _every(inputs, (1, self.stride, self.stride, 1))
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """Returns the shape of what is kept."""
@@ -201,12 +200,22 @@ class PointwiseConv2D(keras.layers.Conv2D):
 
     def convolution_op(self, inputs: Any, kernel: Any) -> Any:
         """Slices rows and columns, and convolves what is left."""
-        kept = [slice(None, None, stride) for stride in self.strides]
         last = self.data_format == "channels_last"
-        axes = (slice(None), *kept) if last else (slice(None),) * 2 + (*kept,)
+        steps = (1, *self.strides, 1) if last else (1, 1, *self.strides)
         return ops.conv(
-            inputs[axes],
+            _every(inputs, steps),
             kernel,
             padding="valid",
             data_format=self.data_format,
         )
+
+
+def _every(x: Any, steps: tuple[int, ...]) -> Any:
+    """Every so many entries along each axis, beginning with the first."""
+    if keras.backend.backend() == "jax":
+        from jax import lax
+
+        # Whose size, where an export has it as a formula, is the same formula
+        # as that of a strided convolution.
+        return lax.slice(x, (0,) * len(steps), x.shape, steps)
+    return x[tuple(slice(None, None, step) for step in steps)]
