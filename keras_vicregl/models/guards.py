@@ -1,6 +1,8 @@
 """The callback that ends a run which has gone wrong."""
 
 import math
+import operator
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -10,6 +12,9 @@ from keras_vicregl.distribution.processes import process_count
 
 CLASSIFIER_LOSS = "classifier_loss"
 """The log that is NaN, and alone so, after labels that cannot be."""
+
+# Seconds until the numbers of steps before one that is not finite must be read.
+_LONGEST_WAIT = 10.0
 
 
 class NonFiniteStepError(FloatingPointError):
@@ -86,7 +91,13 @@ class StopOnNonFinite(keras.callbacks.Callback):
         """Takes the next epoch for one that begins at a batch."""
         self._first_batch = first_batch
         self._epoch = None
-        self._found: tuple[int, int, list[str]] | None = None
+        self._forget()
+
+    def _forget(self) -> None:
+        # Lists, which threads may append to at once.
+        self._found: list[tuple[int, int | None, list[str]]] = []
+        self._read: list[int] = []
+        self._to_read = 0
 
     def get_state(self) -> dict[str, Any]:
         """What a checkpoint keeps of it: steps skipped in this epoch."""
@@ -108,6 +119,7 @@ class StopOnNonFinite(keras.callbacks.Callback):
             self._first_batch = self._skipped_before = 0
         self._epoch = epoch
         self._steps, self._begun = 0, False
+        self._forget()
         self._iterations = self._iterations_done()
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
@@ -117,14 +129,15 @@ class StopOnNonFinite(keras.callbacks.Callback):
             for name, value in (logs or {}).items()
             if not math.isfinite(float(value))
         ]
-        found = self._found
-        if broken and (found is None or batch < found[0]):
-            self._found = batch, self._epoch, broken
+        if broken:
+            self._found.append((batch, self._epoch, broken))
+        self._read.append(batch)
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         """Stops before the next step."""
         self._steps, self._begun = batch, True
         self._stop_if_found()
+        self._to_read += 1
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Stops before anything is saved; logs what was skipped."""
@@ -152,7 +165,7 @@ class StopOnNonFinite(keras.callbacks.Callback):
         value = (logs or {}).get(CLASSIFIER_LOSS, 0.0)
         others = [v for k, v in (logs or {}).items() if k != CLASSIFIER_LOSS]
         if math.isnan(float(value)) and all(map(math.isfinite, others)):
-            self._found = self._found or (batch, None, [CLASSIFIER_LOSS])
+            self._found.append((batch, None, [CLASSIFIER_LOSS]))
 
     def on_test_batch_begin(self, batch: int, logs: Any = None) -> None:
         """Stops before the next batch."""
@@ -163,10 +176,14 @@ class StopOnNonFinite(keras.callbacks.Callback):
         self._stop_if_found()
 
     def _stop_if_found(self) -> None:
-        if self._found is None:
+        if not self._found:
             return
-        batch, epoch, broken = self._found
-        self._found = None
+        # The step before may still be read: means are not finite after it.
+        until = time.monotonic() + _LONGEST_WAIT
+        while len(self._read) < self._to_read and time.monotonic() < until:
+            time.sleep(1e-3)
+        batch, epoch, broken = min(self._found, key=operator.itemgetter(0))
+        self._forget()
         if broken == [CLASSIFIER_LOSS]:
             raise ValueError(self._about_labels(batch, epoch))
         if (

@@ -1,6 +1,7 @@
 """Runs that go wrong are stopped, or warned of, at the right moment."""
 
 import re
+import threading
 import warnings
 
 import keras
@@ -66,6 +67,21 @@ def test_the_epochs_after_a_resumed_one_count_from_their_beginning():
     guard.on_epoch_begin(5)
     guard.on_train_batch_end(2, {"loss": 1.0, "inv": np.nan, "var": np.inf})
     with pytest.raises(FloatingPointError, match=r"inv, var .* 6, batch 3 "):
+        guard.on_train_batch_begin(3)
+
+
+def test_a_step_that_is_read_after_the_next_is_named_all_the_same():
+    """Threads in which Keras has logs read do not come in order."""
+    guard = StopOnNonFinite()
+    guard.set_model(linear("sgd"))
+    guard.on_epoch_begin(0)
+    for batch in range(3):
+        guard.on_train_batch_begin(batch)
+    guard.on_train_batch_end(0, {"loss": 1.0})
+    guard.on_train_batch_end(2, {"loss": np.inf})
+    late = threading.Timer(0.1, guard.on_train_batch_end, (1, {"loss": np.inf}))
+    late.start()
+    with pytest.raises(FloatingPointError, match="epoch 1, batch 2 "):
         guard.on_train_batch_begin(3)
 
 

@@ -87,7 +87,8 @@ def _begin_averages(optimizer: Any) -> None:
             optimizer._trainable_variables,
             strict=True,
         ):
-            average.assign(variable)
+            # JAX is not to have the same array for both.
+            average.assign(keras.ops.copy(variable))
 
 
 def _leaf(name: str) -> str:

@@ -404,13 +404,10 @@ def test_sources_give_what_arrays_do():
         detector.evaluate(batches), nan_ok=True
     )
     fitted = detection_data.as_batches(source, 40, 16, "train")
-    for (images, boxes), batch in zip(
-        ((images, objects) for images, _, objects in fitted),
-        detection_batches(source, (40, 40), 16),
-        strict=True,
-    ):
-        np.testing.assert_array_equal(images, batch["images"])
-        assert len(boxes) == len(images)
+    whole = detection_batches(source, (40, 40), 16)
+    for found, batch in zip(fitted, whole, strict=True):
+        for key in ("images", "boxes", "box_classes"):
+            np.testing.assert_array_equal(found[key], batch[key])
 
 
 def test_names_of_classes_count_them(monkeypatch):
