@@ -57,7 +57,6 @@ class FromNormalized(keras.layers.Layer):
 
     Example:
 
-
     >>> black = [-m / s for m, s in zip(IMAGENET_MEAN, IMAGENET_STD)]
     >>> images = ops.reshape(ops.convert_to_tensor(black), (1, 1, 1, 3))
     >>> ops.convert_to_numpy(FromNormalized("tf")(images)).round(4).tolist()
@@ -86,7 +85,8 @@ class FromNormalized(keras.layers.Layer):
         less, by, blue_first = PIXELS[self.pixels]
         scale = 255 * np.array(self.std) / by
         shift = (255 * np.array(self.mean) - less) / by
-        x = inputs * scale.astype("float32") + shift.astype("float32")
+        scale = ops.convert_to_tensor(scale, "float32")
+        x = inputs * scale + ops.convert_to_tensor(shift, "float32")
         return ops.flip(x, axis=-1) if blue_first else x
 
     def compute_output_shape(self, input_shape: Any) -> Any:
