@@ -27,12 +27,14 @@ demo: $(VENV)/.demo-$(KERAS_BACKEND)
 # One process a backend. Threads fight over few cores when PyTorch and
 # TensorFlow, which reads the data, each want all of them. A file stays with one
 # worker: some of what its tests look at takes minutes to make. ALL_TESTS=1 adds
-# what is left out for time.
+# what is left out for time. A worker that crashes ends the run: with another one
+# in its place, pytest-xdist waits for ever.
 test: $(BACKENDS:%=test-%)
 
 $(BACKENDS:%=test-%): test-%: $(VENV)/.test
 	KERAS_BACKEND=$* OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) \
-		--dist loadfile --no-loadscope-reorder --durations=20 $(ARGS)
+		--max-worker-restart=0 --dist loadfile --no-loadscope-reorder \
+		--durations=20 $(ARGS)
 
 check: $(VENV)/.check
 	$(BIN)/ruff check .

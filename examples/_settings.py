@@ -3,6 +3,10 @@
 import argparse
 import contextlib
 import json
+import pathlib
+
+TRAIN_SPLITS = ("train", "training")
+TEST_SPLITS = ("test", "testing", "val", "valid", "validation")
 
 
 def setting(text):
@@ -13,3 +17,17 @@ def setting(text):
     with contextlib.suppress(json.JSONDecodeError):
         value = json.loads(value)
     return name, value
+
+
+def find_split(data, given, usual):
+    """The split of a data set, as `keras_vicregl.data.load` takes it.
+
+    Given none, it is the first of the usual ones, of a folder the first that is
+    there. The word "none", or a folder in which none is, gives None: all of it.
+    """
+    if given is not None:
+        return None if given.lower() == "none" else given
+    folder = pathlib.Path(data).expanduser()
+    if data == "digit_scenes" or not folder.is_dir():
+        return usual[0]
+    return next((name for name in usual if (folder / name).is_dir()), None)

@@ -34,6 +34,9 @@ functions `keras_vicregl.evaluation.evaluate_...`, `train_segmentation` and
 `train_detection`; detection.size, detection.batch_size and detection.shuffle
 are those of `keras_vicregl.data.detection_batches`.
 
+Classes of the two splits are matched by name; --data-options ignore_label=11
+names a label of masks that is no class.
+
 --data is what `keras_vicregl.data.load` takes, or voc_segmentation:FOLDER,
 cityscapes:FOLDER or ade20k:FOLDER, with the labels of these benchmarks.
 """
@@ -45,7 +48,7 @@ import json
 import os
 import pathlib
 
-from _settings import setting
+from _settings import TEST_SPLITS, TRAIN_SPLITS, find_split, setting
 
 ON_FEATURES = ("knn", "linear", "rank", "segmentation")
 TRAINED = ("linear_augmented", "finetuning", "train_segmentation", "detection")
@@ -66,8 +69,12 @@ def parse_arguments():
         default="digit_scenes",
         help="what keras_vicregl.data.load takes",
     )
-    add("--train-split", default="train")
-    add("--test-split", default="test")
+    add(
+        "--train-split",
+        help="of a folder: folders in it, as train+val, or none for all of it; "
+        "by default train, where there is such a split",
+    )
+    add("--test-split", help="likewise; by default test")
     add(
         "--data-options",
         nargs="+",
@@ -154,7 +161,7 @@ def main():
         parser.error(
             "--preprocessed: linear_augmented and finetuning normalise images."
         )
-    sources = {part: open_split(arguments, part) for part in ("train", "test")}
+    sources = open_splits(parser, arguments)
     if "detection" in arguments.protocols and not (
         arguments.size or arguments.options["detection"].get("size")
     ):
@@ -183,11 +190,31 @@ def main():
         os.replace(unfinished, arguments.output)
 
 
-def open_split(arguments, part):
-    """The images of a split, `"train"` or `"test"`."""
+def open_splits(parser, arguments):
+    """The images to train on and to test on, with one number a class."""
+    from keras_vicregl.data import match_classes
+
+    given = {"train": arguments.train_split, "test": arguments.test_split}
+    usual = {"train": TRAIN_SPLITS, "test": TEST_SPLITS}
+    splits = {
+        part: find_split(arguments.data, given[part], usual[part])
+        for part in given
+    }
+    if splits["test"] is None and given["test"] is None:
+        if set(arguments.protocols) != {"rank"}:
+            parser.error(
+                f"{arguments.data} has no folder {', '.join(TEST_SPLITS)} to "
+                "test on. Name one with --test-split; only rank needs none."
+            )
+        splits["test"] = splits["train"]
+    sources = [open_split(arguments, *split) for split in splits.items()]
+    return dict(zip(splits, match_classes(*sources), strict=True))
+
+
+def open_split(arguments, part, split):
+    """The images of a split, to `"train"` or to `"test"`."""
     from keras_vicregl import data
 
-    split = getattr(arguments, f"{part}_split")
     options = dict(arguments.data_options)
     if masks := getattr(arguments, f"{part}_masks"):
         options["masks"] = masks
@@ -211,6 +238,7 @@ def mask_classes(arguments):
 def evaluate_features(model, sources, protocols, arguments):
     """Figures of protocols that share one pass of the model."""
     from keras_vicregl import evaluation
+    from keras_vicregl.evaluation.features.image_batches import label_in_batches
 
     train, test = (
         evaluation.extract_features(
@@ -244,6 +272,10 @@ def evaluate_features(model, sources, protocols, arguments):
             rank = evaluation.effective_rank(pooled, **options)
             figures[protocol] = {"effective_rank": rank}
             continue
+        if "ignore_label" in options:
+            options["ignore_label"] = label_in_batches(
+                options["ignore_label"], *sources.values()
+            )
         function = getattr(evaluation, f"evaluate_{protocol}")
         options = {**defaults[protocol], **options}
         figures[protocol] = function(None, train, test, **options)

@@ -5,9 +5,12 @@
     python examples/pretrain.py --config runs/mine/config.json --output again
 
 A run may be stopped, or die, at any time: the same command continues it from
-its last checkpoint, exactly (`keras_vicregl.training.pretrain`). Ctrl-C and
-SIGTERM save before they stop; the exit code is then 130 or 143. It is 1 after
-an error, such as a loss that is not finite, and 0 when the last epoch is done.
+its last checkpoint, exactly (`keras_vicregl.training.pretrain`): bit for bit
+with --deterministic, and else as alike as two runs of one backend are. Ctrl-C
+and SIGTERM save before they stop; the exit code is then 130 or 143. It is 1
+after an error, such as a loss that is not finite (--skip-nonfinite 1 leaves
+such a batch out), and 0 when the last epoch is done. Settings stay those that
+the run began with, unless --allow-changes is given.
 
 --output, by default runs/RECIPE, gets config.json, from which the run can be
 repeated, logs, curves, checkpoints and the exported backbone. What the recipes
@@ -32,12 +35,13 @@ import os
 import pathlib
 import sys
 
-from _settings import setting
+from _settings import TEST_SPLITS, TRAIN_SPLITS, find_split, setting
 
 # Settings that do not bear upon what is learnt, and may change on the way.
 FREE = (
-    *("save_every", "log_every", "export", "strategy"),
+    *("save_every", "log_every", "export", "strategy", "deterministic"),
     *("evaluate", "evaluate_every", "evaluate_split"),
+    *("allow_changes", "skip_nonfinite"),
 )
 
 
@@ -50,7 +54,11 @@ def parse_arguments():
     add("--config", help="config.json of a run: defaults for all the rest")
     add("--recipe", help="a key of keras_vicregl.recipes.RECIPES")
     add("--data", help="what keras_vicregl.data.load takes; recipe's default")
-    add("--split", default="train")
+    add(
+        "--split",
+        help="of a folder: folders in it, as train+val, or none for all of it; "
+        "by default train, where there is such a split",
+    )
     add("--data-options", nargs="+", type=setting, metavar="NAME=VALUE")
     add("--output", type=pathlib.Path)
     add("--batch-size", type=int, help="over all devices; recipe's default")
@@ -66,6 +74,18 @@ def parse_arguments():
     add("--save-every", type=int, help="steps; by default epochs only")
     add("--log-every", type=int, default=50, help="steps")
     add(
+        "--allow-changes",
+        action="store_true",
+        help="go on with other settings than the run began with",
+    )
+    add(
+        "--skip-nonfinite",
+        type=int,
+        default=0,
+        metavar="N",
+        help="leave out at most N batches after which nothing is finite",
+    )
+    add(
         "--evaluate",
         nargs="*",
         default=[],
@@ -73,12 +93,18 @@ def parse_arguments():
         help="what to log of the frozen backbone as it trains",
     )
     add("--evaluate-every", type=int, default=1, help="epochs")
-    add("--evaluate-split", default="test", help="to test on, of the same data")
+    add("--evaluate-split", help="to test on, of the same data; default: test")
     add(
         "--export",
         nargs="*",
-        default=["keras"],
+        default=[],
         choices=("keras", "saved_model", "onnx"),
+        help="formats to write besides backbone.keras",
+    )
+    add(
+        "--deterministic",
+        action="store_true",
+        help="the same bits in each run, on one machine; slower",
     )
     config = parser.parse_known_args()[0].config
     if config:
@@ -96,10 +122,33 @@ def parse_arguments():
     return parser, arguments
 
 
+def find_splits(parser, arguments):
+    """What to train on and to test on, for `load`, and as words in settings."""
+    split = find_split(arguments.data, arguments.split, TRAIN_SPLITS)
+    arguments.split = split or "none"
+    if not arguments.evaluate:
+        return split, None
+    given = arguments.evaluate_split
+    test_split = find_split(arguments.data, given, TEST_SPLITS)
+    if given is None and test_split is None:
+        if set(arguments.evaluate) != {"rank"}:
+            parser.error(
+                f"--evaluate: {arguments.data} has no folder "
+                f"{', '.join(TEST_SPLITS)} to test on. Name one with "
+                "--evaluate-split; only rank needs none."
+            )
+        test_split = split
+    arguments.evaluate_split = test_split or "none"
+    return split, test_split
+
+
 def main():
     parser, arguments = parse_arguments()
     os.environ["KERAS_BACKEND"] = arguments.backend
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if arguments.deterministic:
+        # Read when TensorFlow is imported.
+        os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"
     with contextlib.suppress(ImportError):
         import torch  # noqa: F401, slow after TensorFlow
     import keras
@@ -118,6 +167,8 @@ def main():
     if arguments.recipe not in RECIPES:
         parser.error(f"--recipe must be one of {', '.join(RECIPES)}")
     recipe = RECIPES[arguments.recipe]
+    if arguments.deterministic:
+        distribution.deterministic(arguments.seed)
     try:
         setup = distribution.auto(arguments.strategy)
     except ValueError as error:
@@ -125,6 +176,7 @@ def main():
     for name in ("data", "batch_size", "epochs", "precision"):
         if getattr(arguments, name) is None:
             setattr(arguments, name, getattr(recipe, name))
+    splits = find_splits(parser, arguments)
     settings = vars(arguments).copy()
     output = settings.pop("output")
     settings.pop("config")
@@ -133,7 +185,7 @@ def main():
     open_split = functools.partial(
         load, arguments.data, **arguments.data_options
     )
-    source = open_split(arguments.split)
+    source = open_split(splits[0])
     steps = steps_per_epoch(source, batch_size)
     keras.utils.set_random_seed(arguments.seed)
     with setup.scope():
@@ -155,7 +207,7 @@ def main():
     if arguments.evaluate:
         evaluate = feature_evaluation(
             source,
-            open_split(arguments.evaluate_split),
+            source if splits[1] == splits[0] else open_split(splits[1]),
             arguments.evaluate,
             size=recipe.views["groups"][0]["size"],
         )
@@ -170,7 +222,8 @@ def main():
     )
     # Only now, for arguments that nothing can be made of are not settings.
     if setup.is_chief:
-        keep_settings(output, settings, free=FREE)
+        free = settings if arguments.allow_changes else FREE
+        keep_settings(output, settings, free=free)
         print(
             f"{recipe.name} on {source!r} with {arguments.backend} on {setup}, "
             f"in {output}/"
@@ -186,6 +239,8 @@ def main():
             log_every=arguments.log_every,
             evaluate=evaluate,
             evaluate_every=arguments.evaluate_every,
+            allow_changes=arguments.allow_changes,
+            skip_nonfinite=arguments.skip_nonfinite,
             verbose="auto" if setup.is_chief else 0,
         )
     except TrainingInterrupted as interruption:
@@ -193,7 +248,7 @@ def main():
         sys.exit(interruption.exit_code)
     if setup.is_chief:
         suffixes = {"keras": ".keras", "onnx": ".onnx", "saved_model": ""}
-        for kind in arguments.export:
+        for kind in dict.fromkeys(["keras", *arguments.export]):
             export(model.backbone, output / f"backbone{suffixes[kind]}", kind)
         print(f"Done: {', '.join(sorted(p.name for p in output.iterdir()))}")
     distribution.end_together(model)

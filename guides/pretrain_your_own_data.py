@@ -38,11 +38,7 @@ from keras_vicregl.losses import (
 )
 from keras_vicregl.optimizers import warmup_cosine
 from keras_vicregl.recipes import RECIPES
-from keras_vicregl.training import (
-    TrainingInterrupted,
-    pretrain,
-    read_rows,
-)
+from keras_vicregl.training import TrainingInterrupted, pretrain, read_rows
 from keras_vicregl.views import MultiView, ViewGroup
 from keras_vicregl.views.geometry import positions
 from keras_vicregl.visualization import plot_curves, plot_matches
@@ -258,7 +254,9 @@ except TrainingInterrupted as interruption:
 """
 The same call goes on from the checkpoint, in a new process as well: weights,
 optimizer, random numbers and the position in the data are those of a training
-that was never interrupted, and so are the logs.
+that was never interrupted, and so are the logs: to the last bit where two
+uninterrupted trainings are alike to the last bit, for which
+`keras_vicregl.distribution.deterministic()` is the switch.
 """
 
 history = train(model)
@@ -360,7 +358,7 @@ python examples/pretrain.py --recipe resnet50_one_gpu --data my_images/ \
 ```
 
 With a folder a class in `my_images/train/` and `my_images/test/`,
-`--knn-every 5` logs the accuracy of nearest neighbours.
+`--evaluate knn --evaluate-every 5` logs the accuracy of nearest neighbours.
 
 Several GPUs or machines: [Pretraining on many
 devices](distributed_pretraining.md). What to do with the backbone: [Export and

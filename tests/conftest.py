@@ -45,6 +45,7 @@ with contextlib.suppress(ImportError):
 
 # Programs that tests start.
 collect_ignore = [
+    "distribution/repeated.py",
     "distribution/replicas.py",
     "distribution/together.py",
     "training/lives.py",
@@ -56,12 +57,16 @@ collect_ignore = [
 # what the scripts for checkpoints call.
 _ONCE = {
     "test_archive.py",
+    "test_array_rows.py",
     "test_augmentation.py",
     "test_average_precision.py",
     "test_boxes.py",
     "test_checkpoints.py",
+    "test_classes.py",
+    "test_commands.py",
     "test_crop.py",
     "test_curves.py",
+    "test_dark_files.py",
     "test_decoding.py",
     "test_drawn_ablation.py",
     "test_drawn_boxes.py",
@@ -70,10 +75,13 @@ _ONCE = {
     "test_failures.py",
     "test_figures.py",
     "test_floors.py",
+    "test_folders.py",
     "test_fused.py",
+    "test_given.py",
     "test_inputs.py",
     "test_interruption.py",
     "test_label_subset.py",
+    "test_load_options.py",
     "test_mask_labels.py",
     "test_photometric.py",
     "test_published.py",
@@ -83,6 +91,7 @@ _ONCE = {
     "test_segmentation_sets.py",
     "test_settings.py",
     "test_sources.py",
+    "test_splits.py",
     "test_subset.py",
     "test_tfds_source.py",
     "test_torch_files.py",

@@ -40,6 +40,7 @@ ROOMS = {
     "models": ("backbones", "train_steps"),
     "evaluation": ("features", "classification", "segmentation", "detection"),
     "visualization": ("matches",),
+    "training": ("saving",),
 }
 
 

@@ -1,9 +1,12 @@
 """The guides run, with few images and epochs, and what their text says holds.
 
-Their pages and notebooks are looked at in `test_render.py`.
+Each on one backend, and with ALL_TESTS=1 on all: what they call is tested on
+each by other tests, and a guide takes a minute or two of compilation. Their
+pages and notebooks are looked at in `test_render.py`.
 """
 
 import functools
+import os
 import pathlib
 import re
 import runpy
@@ -12,15 +15,22 @@ import keras
 import pytest
 
 GUIDES = pathlib.Path(__file__).parents[1] / "guides"
-# Those of which a test below looks at what they print.
+BACKEND = keras.backend.backend()
+# The backend on which each is run.
+RUN_ON = {
+    "ablation_study": "jax",
+    "distributed_pretraining": "jax",
+    "export_and_use": "tensorflow",
+    "local_features": "torch",
+    "pretrain_your_own_data": "torch",
+    "vicregl_in_keras": "tensorflow",
+}
+# Of these a test below looks at what they print.
 LOOKED_AT = {
     "distributed_pretraining",
     "export_and_use",
     "pretrain_your_own_data",
 }
-OTHERS = sorted(
-    {path.stem for path in GUIDES.glob("*.py")} - LOOKED_AT - {"render"}
-)
 
 
 @pytest.fixture
@@ -28,19 +38,27 @@ def printed_by(monkeypatch, capsys):
     """Runs a guide and returns what it prints."""
     monkeypatch.setenv("GUIDES_SHORT", "1")
 
-    if keras.backend.backend() == "tensorflow":
+    if BACKEND == "tensorflow":
         # For a few steps, tracing takes most of the time.
         eager = functools.partialmethod(keras.Model.compile, run_eagerly=True)
         monkeypatch.setattr(keras.Model, "compile", eager)
 
     def run(name):
+        if RUN_ON[name] != BACKEND and "ALL_TESTS" not in os.environ:
+            pytest.skip(f"run on {RUN_ON[name]}")
         runpy.run_path(str(GUIDES / f"{name}.py"))
         return capsys.readouterr().out
 
     return run
 
 
-@pytest.mark.parametrize("name", OTHERS)
+def test_each_guide_has_a_backend():
+    guides = {path.stem for path in GUIDES.glob("*.py")} - {"render"}
+    assert set(RUN_ON) == guides
+    assert set(RUN_ON.values()) == {"tensorflow", "jax", "torch"}
+
+
+@pytest.mark.parametrize("name", sorted(RUN_ON.keys() - LOOKED_AT))
 def test_guide(name, printed_by):
     assert printed_by(name)
 

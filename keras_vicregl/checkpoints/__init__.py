@@ -12,10 +12,7 @@ from keras_vicregl.checkpoints.conversion import (
     to_state_dict,
 )
 from keras_vicregl.checkpoints.export import export
-from keras_vicregl.checkpoints.exported import (
-    ExportedBackbone,
-    load_backbone,
-)
+from keras_vicregl.checkpoints.exported import ExportedBackbone, load_backbone
 from keras_vicregl.checkpoints.published import (
     LICENCE,
     PUBLISHED,

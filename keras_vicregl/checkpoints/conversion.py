@@ -9,6 +9,11 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_vicregl.checkpoints.foreign import (
+    backbone_weights,
+    unknown_prefix,
+    without_wrappers,
+)
 from keras_vicregl.checkpoints.published import PUBLISHED, find_checkpoint
 from keras_vicregl.checkpoints.torch_files import (
     read_state_dict,
@@ -25,33 +30,43 @@ from keras_vicregl.models.vicregl import VICRegL
 
 _BACKBONE = "backbone."
 _HEADS = ("maps_projector.", "projector.", "classifier.")
+_PARTS = ("backbone", "maps_projector", "projector", "classifier")
 
 
 @provides("weights")
 def load_checkpoint(model: keras.Model, checkpoint: str | os.PathLike) -> None:
     """Gives a model the weights of a PyTorch checkpoint.
 
-    A backbone takes plain checkpoints, and its part of full ones; a `VICRegL`
-    takes full ones, with the heads that it has itself and no others
-    (`VICRegL.from_checkpoint` is freer).
+    A backbone takes plain checkpoints, and its part of full ones and of those
+    of torchvision and of other methods: what stands before its keys (`module.`,
+    `encoder_q.`, `backbone.` and the like, see `checkpoints.foreign`) is taken
+    off, and classifiers, projectors and second networks are left out, which one
+    warning names. A `VICRegL` takes full ones, with the heads that it has
+    itself and no others (`VICRegL.from_checkpoint` is freer).
 
     Args:
         model: a `ResNet` or `ConvNeXt` of this package, or a `VICRegL` around
             one. All its weights are replaced, or none.
-        checkpoint: a `.pth` file of either published form, or a key of
-            `PUBLISHED`, which is downloaded.
+        checkpoint: a `.pth` file, the state dict itself or with it under a
+            key such as "state_dict", or a key of `PUBLISHED`, which is
+            downloaded.
 
     Raises:
         FileNotFoundError: if it is neither.
         ImportError: if PyTorch is not installed.
         ValueError: if the file is no checkpoint, or if its keys and shapes are
-            not exactly the model's; all that differ are listed.
+            not exactly the model's, what is left out aside; all that differ
+            are listed. (The counters of batch norms, which Keras does not have,
+            may be missing.)
         TypeError: if the model is of another class.
     """
     whole = isinstance(model, VICRegL)
+    layout = model_layout(model)
     state_dict = read_state_dict(find_checkpoint(checkpoint, full=whole))
-    if not whole:
-        state_dict = backbone_part(state_dict)
+    if whole:
+        state_dict = without_wrappers(state_dict, _PARTS)
+    else:
+        state_dict = backbone_weights(state_dict, layout)
     try:
         assign_state_dict(model, state_dict)
     except ValueError as error:
@@ -87,7 +102,9 @@ def model_from_checkpoint(
             "`backbone` must be given with a file: a ResNet or ConvNeXt, or "
             f"one of the names {', '.join(BACKBONES)}."
         )
-    state_dict = read_state_dict(find_checkpoint(checkpoint, full=True))
+    state_dict = without_wrappers(
+        read_state_dict(find_checkpoint(checkpoint, full=True)), _PARTS
+    )
     try:
         arguments = {**head_arguments(state_dict), **kwargs}
         if isinstance(backbone, str):
@@ -177,7 +194,8 @@ def assign_state_dict(
             + _advice(model, state_dict)
         )
     for key, entry in layout.items():
-        entry.assign(np.asarray(state_dict[key]))
+        if entry.variable is not None:
+            entry.assign(np.asarray(state_dict[key]))
 
 
 def model_layout(model: keras.Model) -> dict[str, StateDictEntry]:
@@ -211,19 +229,6 @@ def model_layout(model: keras.Model) -> dict[str, StateDictEntry]:
         for part, entry in layer_entries(model.classifier):
             layout[f"classifier.{part}"] = entry
     return layout
-
-
-def backbone_part(
-    state_dict: Mapping[str, np.ndarray],
-) -> dict[str, np.ndarray]:
-    """What a full checkpoint holds besides heads; a plain one as it is."""
-    if not any(key.startswith(_BACKBONE) for key in state_dict):
-        return dict(state_dict)
-    return {
-        key.removeprefix(_BACKBONE): value
-        for key, value in state_dict.items()
-        if not key.startswith(_HEADS)
-    }
 
 
 def head_arguments(state_dict: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -294,7 +299,12 @@ def _differences(
     layout: Mapping[str, StateDictEntry],
     state_dict: Mapping[str, np.ndarray],
 ) -> list[str]:
-    missing = [key for key in layout if key not in state_dict]
+    # Counters have no variable, and files of old have none.
+    missing = [
+        key
+        for key, entry in layout.items()
+        if key not in state_dict and entry.variable is not None
+    ]
     surplus = [key for key in state_dict if key not in layout]
     shapes = [
         f"{key} (checkpoint {tuple(state_dict[key].shape)}, model "
@@ -302,15 +312,29 @@ def _differences(
         for key, entry in layout.items()
         if key in state_dict and tuple(state_dict[key].shape) != entry.shape
     ]
+    beyond = [
+        key
+        for key, entry in layout.items()
+        if key in state_dict and _overflows(entry.variable, state_dict[key])
+    ]
     return [
         f"{title} ({len(keys)}): {', '.join(keys)}"
         for title, keys in (
             ("Missing", missing),
             ("Surplus", surplus),
             ("Of another shape", shapes),
+            ("Beyond the range of the model's float16", beyond),
         )
         if keys
     ]
+
+
+def _overflows(variable: Any, value: np.ndarray) -> bool:
+    if variable is None or variable.dtype != "float16":
+        return False
+    value = np.abs(np.asarray(value, np.float64))
+    limit = np.finfo(np.float16).max
+    return bool(np.any(np.isfinite(value) & (value > limit)))
 
 
 def _advice(model: keras.Model, state_dict: Mapping[str, np.ndarray]) -> str:
@@ -319,5 +343,13 @@ def _advice(model: keras.Model, state_dict: Mapping[str, np.ndarray]) -> str:
         return (
             "\nThis is the checkpoint of a backbone: load it into "
             "`model.backbone`."
+        )
+    names = [
+        key for key, e in model_layout(model).items() if e.variable is not None
+    ]
+    if prefix := unknown_prefix(state_dict, names):
+        return (
+            f"\nAll keys of the model are there after {prefix!r}, which is no "
+            "prefix that is known: save the state dict without it."
         )
     return ""

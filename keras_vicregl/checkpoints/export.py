@@ -16,10 +16,13 @@ import keras
 
 from keras_vicregl.checkpoints._onnx_ops import register_missing
 from keras_vicregl.models.backbones.adapter import channels_come_first
+from keras_vicregl.models.backbones.copies import float32_copy, float32_policy
+from keras_vicregl.models.backbones.normalization import (
+    resolved,
+    warn_of_own_layers,
+)
 
 FORMATS = ("saved_model", "onnx", "keras")
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 # Run where the backend cannot write the format itself.
 _CONVERSION = """
@@ -38,8 +41,8 @@ def export(
     format: str | None = None,
     *,
     preprocessing: bool = False,
-    mean: tuple[float, float, float] = IMAGENET_MEAN,
-    std: tuple[float, float, float] = IMAGENET_STD,
+    mean: tuple[float, float, float] | None = None,
+    std: tuple[float, float, float] | None = None,
 ) -> None:
     """Writes a backbone for inference, whatever the Keras backend.
 
@@ -53,6 +56,9 @@ def export(
       computes those that are asked for.
     - `"keras"`: a file for `keras.saving.load_model`, under any backend, which
       needs this package for backbones of this package.
+
+    All are in float32, whatever the dtype policy of the backbone: they give
+    what a float32 copy of it gives. (`backbone.save` keeps its policy.)
 
     Layers of your own must be in a module that a second process can import.
     Batch size, height and width stay free where the backbone leaves them free.
@@ -70,7 +76,9 @@ def export(
         preprocessing: whether the exported model takes uint8 RGB images in [0,
             255] and normalises them itself. By default it takes what the
             backbone takes, normalised floating-point images.
-        mean: of the channels, of images in [0, 1]; used in preprocessing.
+        mean: of the channels, of images in [0, 1]; used in preprocessing. By
+            default what the backbone was trained on, where that is known, and
+            ImageNet's otherwise. A warning says where it is another.
         std: standard deviations of the channels, as `mean`.
 
     Raises:
@@ -78,7 +86,8 @@ def export(
         ImportError: if TensorFlow or the ONNX converter is missing.
         RuntimeError: if the conversion in the second process fails.
         ValueError: if the format is unknown, or the backbone has no single
-            feature map.
+            feature map, weights that are not finite, or layers that cannot be
+            made again in float32.
 
     Example:
 
@@ -112,6 +121,10 @@ def export(
             f"{backbone.inputs[0].dtype} images: it normalises them already."
         )
     _check_replaceable(path, format)
+    if preprocessing:
+        warn_of_own_layers(backbone)
+        mean, std = resolved(backbone, mean, std)
+    backbone = float32_copy(backbone)
     path.parent.mkdir(parents=True, exist_ok=True)
     settings = {"preprocessing": preprocessing, "mean": mean, "std": std}
     with tempfile.TemporaryDirectory(
@@ -121,8 +134,9 @@ def export(
         if _needs_tensorflow_process(format):
             _write_in_tensorflow(backbone, complete, format, settings)
         else:
-            endpoints = _endpoints(backbone, **settings)
-            _WRITERS[format](endpoints, complete)
+            with float32_policy():
+                endpoints = _endpoints(backbone, **settings)
+                _WRITERS[format](endpoints, complete)
         if path.is_dir():  # which no rename replaces
             path.rename(pathlib.Path(folder, "older"))
         complete.replace(path)

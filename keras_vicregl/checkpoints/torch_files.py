@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import pathlib
 import pickle
@@ -11,9 +12,25 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from keras_vicregl.models.notices import warn_caller
+
 # Checkpoints trained with LARS pickle this function, by name, among the
 # settings of the optimizer. It is never called.
 _HARMLESS_GLOBAL = "optimizers.exclude_bias_and_norm"
+# Keys under which programs keep the state dict of a network.
+CONTAINERS = (
+    "state_dict",
+    "model_state_dict",
+    "model",
+    "network",
+    "net",
+    "teacher",
+    "student",
+    "backbone",
+    "encoder",
+    "weights",
+    "model_ema",
+)
 # What DistributedDataParallel puts before every key.
 _FULL_PREFIX = "module."
 
@@ -23,7 +40,9 @@ def read_state_dict(path: str | os.PathLike) -> dict[str, np.ndarray]:
 
     Both published forms are known: the plain state dict of a backbone, and the
     full checkpoint `{"epoch", "model", "optimizer"}`, whose keys under "model"
-    start with "module.". Needs PyTorch, under any Keras backend. Nothing but
+    start with "module."; and so are those of others, with the state dict under
+    a key of `CONTAINERS`. Of several the first is taken, and a warning says so.
+    Needs PyTorch, under any Keras backend. Nothing but
     tensors and plain containers is unpickled (`weights_only`); the one name
     that the published checkpoints hold besides becomes a function that refuses
     to be called.
@@ -46,7 +65,8 @@ def read_state_dict(path: str | os.PathLike) -> dict[str, np.ndarray]:
     path = pathlib.Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no checkpoint {str(path)!r}.")
-    allowed = [(_refuse, _HARMLESS_GLOBAL)]
+    # Settings of a run, beside the weights; a namespace runs nothing.
+    allowed = [(_refuse, _HARMLESS_GLOBAL), argparse.Namespace]
     try:
         with torch.serialization.safe_globals(allowed):
             content = torch.load(path, map_location="cpu", weights_only=True)
@@ -97,10 +117,7 @@ def write_state_dict(
 
 
 def _arrays(content: Any, path: pathlib.Path) -> dict[str, np.ndarray]:
-    if isinstance(content, Mapping) and isinstance(
-        content.get("model"), Mapping
-    ):
-        content = content["model"]
+    content = _state_dict_in(content, path)
     if not isinstance(content, Mapping) or not content:
         raise ValueError(
             f"{str(path)!r} holds no state dict, but a "
@@ -113,8 +130,9 @@ def _arrays(content: Any, path: pathlib.Path) -> dict[str, np.ndarray]:
     ]
     if others:
         raise ValueError(
-            f"{str(path)!r} is neither a plain state dict nor a full "
-            f"checkpoint: under {others} it holds no tensors."
+            f"{str(path)!r} is neither a state dict nor has one under one of "
+            f"{', '.join(CONTAINERS)}: under {others} it holds no tensors. "
+            "Save its state dict alone."
         )
     arrays = {}
     for key, value in content.items():
@@ -128,6 +146,25 @@ def _arrays(content: Any, path: pathlib.Path) -> dict[str, np.ndarray]:
             value = value.float()  # NumPy has no bfloat16
         arrays[key] = value.detach().numpy()
     return arrays
+
+
+def _state_dict_in(content: Any, path: pathlib.Path) -> Any:
+    """What is under the first of the known keys, and so on inwards."""
+    found = [
+        key
+        for key in CONTAINERS
+        if isinstance(content, Mapping)
+        and isinstance(content.get(key), Mapping)
+    ]
+    if not found:
+        return content
+    if len(found) > 1:
+        warn_caller(
+            f"{str(path)!r} holds {len(found)} networks, "
+            f"{', '.join(map(repr, found))}: {found[0]!r} is taken. Save "
+            "another's state dict alone to load that."
+        )
+    return _state_dict_in(content[found[0]], path)
 
 
 def _refusal(torch: Any, path: pathlib.Path) -> str:

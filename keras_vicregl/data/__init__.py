@@ -14,6 +14,7 @@ from keras_vicregl.data.scenes import (
     digit_scenes,
 )
 from keras_vicregl.data.sources.arrays import as_dataset
+from keras_vicregl.data.sources.classes import match_classes
 from keras_vicregl.data.sources.image_source import ImageSource
 from keras_vicregl.data.sources.loading import load
 from keras_vicregl.data.sources.mask_labels import (
@@ -42,6 +43,7 @@ __all__ = [
     "digit_scenes",
     "labels_of",
     "load",
+    "match_classes",
     "relabel",
     "steps_per_epoch",
     "subset",

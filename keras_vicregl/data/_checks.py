@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from keras_vicregl.views.keys import NO_LABEL
+
 
 def check_integer(name: str, value: Any, smallest: int) -> int:
     """Return `value` if it is a whole number of at least `smallest`."""
@@ -50,6 +52,16 @@ def check_start(start: Any, steps: int) -> tuple[int, int]:
     return (epoch + 1, 0) if step == steps else (epoch, step)
 
 
+def check_fixed(fixed: Any, step: int) -> bool:
+    """Return whether each iteration is the same, which is then a whole one."""
+    if fixed and step:
+        raise ValueError(
+            "fixed=True repeats a whole epoch: start must have the step 0. "
+            f"Received: a start at step {step}"
+        )
+    return bool(fixed)
+
+
 def check_shard(
     shard: Any, batch_size: int, drop_remainder: bool
 ) -> tuple[int, int]:
@@ -76,7 +88,7 @@ def check_shard(
 def check_labels(
     labels: Any, count: int, class_names: Sequence[str] | None
 ) -> tuple[np.ndarray, int]:
-    """Labels as (count,) int32, and the number of classes."""
+    """Labels as (count,) int32, -1 for none, and the number of classes."""
     labels = np.asarray(labels)
     if labels.shape != (count,) or not np.issubdtype(labels.dtype, np.integer):
         raise ValueError(
@@ -85,14 +97,15 @@ def check_labels(
         )
     low, high = int(labels.min()), int(labels.max())
     classes = high + 1 if class_names is None else len(class_names)
-    if low < 0 or high >= classes:
+    if low < NO_LABEL or high >= classes or not classes:
         limit = (
             "at least 0"
             if class_names is None
             else f"in 0..{classes - 1}, the indices of class_names"
         )
         raise ValueError(
-            f"labels must be {limit}. Received: labels from {low} to {high} "
-            "(images without labels: pass labels=False)"
+            f"labels must be {limit}, or {NO_LABEL} where there is none. "
+            f"Received: labels from {low} to {high} (no labels at all: pass "
+            "labels=False)"
         )
     return labels.astype(np.int32), classes

@@ -9,7 +9,8 @@ the whole batch, under:
 - JAX: `keras.distribution.DataParallel`, in one process or several;
 - PyTorch: a process a device, as `torchrun` starts them.
 
-`auto` sets up what the machine offers. Losses, models and trainings use what
+`auto` sets up what the machine offers, and `deterministic` makes runs that can
+be repeated bit for bit. Losses, models and trainings use what
 is here; it knows nothing of them.
 """
 
@@ -23,6 +24,7 @@ from keras_vicregl.distribution.collectives import (
     replica_sum,
 )
 from keras_vicregl.distribution.environment.auto import STRATEGIES, auto
+from keras_vicregl.distribution.environment.determinism import deterministic
 from keras_vicregl.distribution.environment.setup import Setup
 from keras_vicregl.distribution.processes import (
     end_together,
@@ -35,6 +37,7 @@ __all__ = [
     "STRATEGIES",
     "Setup",
     "auto",
+    "deterministic",
     "end_together",
     "gather_from_processes",
     "process_count",

@@ -2,6 +2,12 @@
 
 import numpy as np
 
+from keras_vicregl._warnings import warn
+
+# Standard deviation of features over their size: of trained backbones 0.1 or
+# more, of dead ones 1e-4 or less.
+_HARDLY = 0.01
+
 
 def count_classes(labels: np.ndarray, ignored: int | None = None) -> int:
     """One more than the largest label that is not ignored."""
@@ -54,7 +60,15 @@ def check_classes(
     return classes
 
 
-def check_range(labels: np.ndarray, num_classes: int, name: str) -> None:
+def check_mask_range(masks: np.ndarray, num_classes: int, name: str) -> None:
+    """`check_range` of pixels, which says what to do about one of no class."""
+    hint = " Is one no class? Pass it as ignore_label, here or to load."
+    check_range(masks, num_classes, f"segmentation_masks of {name}", hint)
+
+
+def check_range(
+    labels: np.ndarray, num_classes: int, name: str, hint: str = ""
+) -> None:
     """Raises a ValueError unless labels are in [0, num_classes)."""
     if not labels.size:
         return
@@ -62,7 +76,7 @@ def check_range(labels: np.ndarray, num_classes: int, name: str) -> None:
     if low < 0 or high >= num_classes:
         raise ValueError(
             f"{name} must be between 0 and num_classes - 1 = "
-            f"{num_classes - 1}. Received: values from {low} to {high}"
+            f"{num_classes - 1}. Received: values from {low} to {high}.{hint}"
         )
 
 
@@ -70,9 +84,9 @@ def check_training(
     epochs: int, learning_rate: float, weight_decay: float
 ) -> None:
     """Raises a ValueError for settings with which nothing can be trained."""
-    if epochs < 1:
+    if not (hasattr(epochs, "__index__") and epochs >= 1):
         raise ValueError(
-            f"epochs must be at least 1. Received: epochs={epochs}"
+            f"epochs must be an integer of at least 1. Received: {epochs=}"
         )
     if not learning_rate > 0:
         raise ValueError(
@@ -83,4 +97,52 @@ def check_training(
         raise ValueError(
             "weight_decay must not be negative. Received: "
             f"weight_decay={weight_decay}"
+        )
+
+
+def check_batch_size(batch_size: int) -> None:
+    """Raises a ValueError unless there can be so many in a batch."""
+    if batch_size < 1:
+        raise ValueError(
+            f"batch_size must be at least 1. Received: batch_size={batch_size}"
+        )
+
+
+def warn_if_constant(features: np.ndarray, name: str) -> None:
+    """Warns of features that hardly differ from example to example.
+
+    Args:
+        features: (N, F), or maps (N, h, w, F).
+        name: What to call them.
+    """
+    if len(features) < 2:
+        return
+    rows = features.reshape(-1, features.shape[-1])
+    mean = rows.mean(axis=0, dtype=np.float64)
+    square = np.square(rows, dtype=np.float64).mean(axis=0)
+    size = np.sqrt(square.mean())
+    spread = np.sqrt(np.maximum(square - mean**2, 0).mean())
+    if spread <= _HARDLY * size:
+        warn(
+            f"{name} hardly vary: their standard deviation is {spread:.2g}, "
+            f"their size {size:.2g}. Figures that are made of them are by "
+            "chance. Has the backbone collapsed, or do its batch "
+            "normalisations still hold what they began with (see "
+            "WarnOnSlowNorms)?"
+        )
+
+
+def warn_if_one_class(counts: np.ndarray, predicted: np.ndarray) -> None:
+    """Warns where there are several classes, and one is predicted everywhere.
+
+    Args:
+        counts: (C,) of test examples, or pixels, by their class.
+        predicted: (C,) of the same by the class that is predicted.
+    """
+    classes, found = np.flatnonzero(counts), np.flatnonzero(predicted)
+    if len(classes) > 1 and len(found) == 1:
+        warn(
+            f"The single class {found[0]} is predicted everywhere in test, "
+            f"which has {len(classes)} classes. Nothing has been learnt: do "
+            "the features tell images apart, and was the training long enough?"
         )

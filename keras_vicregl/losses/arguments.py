@@ -76,6 +76,41 @@ class LocalOptions:
             )
         )
 
+    def excess(self, sizes: Sequence[int | None]) -> str | None:
+        """Which counts are above the positions of a map, in words, or None.
+
+        Args:
+            sizes: number of positions of each view's map, None where it is not
+                known.
+        """
+        found = []
+        for name, criterion in (
+            ("num_matches", "location"),
+            ("feature_matches", "feature"),
+        ):
+            if criterion not in self.local_criteria:
+                continue
+            for role, count in enumerate(getattr(self, name)):
+                known = [
+                    (sizes[view], view)
+                    for view in self._querying(role, len(sizes))
+                    if sizes[view] is not None
+                ]
+                smallest, view = min(known, default=(None, None))
+                if None not in (count, smallest) and count > smallest:
+                    found.append(
+                        f"{name}[{role}]={count} exceeds the {smallest} "
+                        f"positions of the map of view {view}"
+                    )
+        return "; ".join(found) or None
+
+    def _querying(self, role: int, views: int) -> range:
+        """The views whose positions look for so many neighbours."""
+        if role == 0:
+            return range(2)
+        # Of the two large ones, the second of a pair as well.
+        return range(0 if self.match_counts == "by_pair" else 2, views)
+
 
 def check_alpha(alpha: float) -> None:
     """Raises unless `alpha` is a number in [0, 1]."""

@@ -5,15 +5,21 @@ backbone. It stands on losses, views and distribution; it knows neither data
 nor files.
 """
 
-from keras_vicregl.models.guards import StopOnNonFinite, WarnOnCollapse
+from keras_vicregl.models.guards import NonFiniteStepError, StopOnNonFinite
 from keras_vicregl.models.heads import expander
 from keras_vicregl.models.monitors import collapse_monitors
 from keras_vicregl.models.vicregl import VICRegL
+from keras_vicregl.models.warning_callbacks import (
+    WarnOnCollapse,
+    WarnOnSlowNorms,
+)
 
 __all__ = [
+    "NonFiniteStepError",
     "StopOnNonFinite",
     "VICRegL",
     "WarnOnCollapse",
+    "WarnOnSlowNorms",
     "collapse_monitors",
     "expander",
 ]

@@ -1,9 +1,12 @@
-"""The expanders: perceptrons that map features to embeddings."""
+"""What is on top of the backbone: expanders, and the classifier's labels."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import keras
+from keras import ops
+
+from keras_vicregl.views.keys import NO_LABEL
 
 NORMALIZATIONS = ("batch", "layer")
 
@@ -98,4 +101,34 @@ def _linear(
     bias = keras.initializers.RandomUniform(-bias_limit, bias_limit)
     return keras.layers.Dense(
         units, kernel_initializer=kernel, bias_initializer=bias, dtype=dtype
+    )
+
+
+def checked_labels(y: Any, num_classes: int) -> tuple[Any, Any, Any]:
+    """What the classifier learns from, and what it does not.
+
+    Args:
+        y: Labels `(B,)`; -1 is none.
+        num_classes: their number of classes.
+
+    Returns:
+        Labels `(B,)`, int32 in 0..num_classes - 1; which of them count, `(B,)`
+        of 0 or 1, float32; and a float32 scalar, 1, or 0 where one is neither
+        a class nor -1.
+
+    Raises:
+        ValueError: if labels have another shape.
+    """
+    if len(y.shape) != 1 and tuple(y.shape[1:]) != (1,):
+        raise ValueError(
+            "Labels must be integers (B,), one an image; received shape "
+            f"{tuple(y.shape)}. Of one-hot labels take the argmax."
+        )
+    labels = ops.reshape(ops.cast(y, "int32"), (-1,))
+    counted = ops.logical_and(labels >= 0, labels < num_classes)
+    are_right = ops.all(ops.logical_or(counted, labels == NO_LABEL))
+    return (
+        ops.where(counted, labels, 0),
+        ops.cast(counted, "float32"),
+        ops.cast(are_right, "float32"),
     )

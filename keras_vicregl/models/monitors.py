@@ -5,11 +5,7 @@ from typing import Any
 from keras import ops
 
 from keras_vicregl.distribution.collectives import replica_sum
-from keras_vicregl.losses.statistics import (
-    batch_size,
-    batch_variance,
-    float32,
-)
+from keras_vicregl.losses.statistics import batch_size, batch_variance, float32
 
 
 def collapse_monitors(z: Any) -> tuple[Any, Any]:

@@ -9,6 +9,7 @@ from keras import ops
 from keras_vicregl.models.backbones.adapter import (
     channels_come_first,
     feature_map_layers,
+    several_inputs,
 )
 from keras_vicregl.views import MultiView
 from keras_vicregl.views.rendering.device import device_views
@@ -63,8 +64,10 @@ def checked_batch(inputs: Any) -> tuple[Sequence[Any], Sequence[Any] | None]:
     if not isinstance(inputs, dict) or "views" not in inputs:
         raise ValueError(
             "A batch must be a dictionary with a tuple of images under "
-            "'views', as keras_vicregl.views.MultiView makes it; received "
-            f"{_describe(inputs)}."
+            "'views', as keras_vicregl.data.view_batches and "
+            "keras_vicregl.views.MultiView make it; received "
+            f"{_describe(inputs)}. Features of images are what the model's "
+            "`backbone` gives."
         )
     views = inputs["views"]
     if not isinstance(views, (list, tuple)) or len(views) < 2:
@@ -117,6 +120,9 @@ def feature_channels(backbone: keras.Model) -> int:
         raise ValueError(
             f"`backbone` must be a keras.Model; received {_describe(backbone)}."
         )
+    inputs = getattr(backbone, "inputs", None) or ()
+    if len(inputs) > 1:
+        raise ValueError(f"`backbone` {several_inputs(backbone)}")
     try:
         shape = backbone.output_shape
     except (AttributeError, ValueError):
@@ -140,6 +146,37 @@ def feature_channels(backbone: keras.Model) -> int:
             else "Leave out pooling and classification layers."
         )
     )
+
+
+def check_image_shape(
+    model: keras.Model, shape: Sequence[int | None], what: str
+) -> None:
+    """Raises a ValueError unless a model takes images of a shape.
+
+    Args:
+        model: a model, perhaps for images of one size only.
+        shape: height, width and channels; None where any will do.
+        what: what to call the images in the error.
+    """
+    try:
+        expected = model.input_shape
+    except (AttributeError, ValueError):  # no Keras model, or not built
+        return
+    if not isinstance(expected, tuple) or (len(expected), len(shape)) != (4, 3):
+        return
+    pairs = zip(expected[1:], shape, strict=True)
+    if any(None not in pair and pair[0] != pair[1] for pair in pairs):
+        raise ValueError(
+            f"The backbone {model.name!r} takes images of "
+            f"{_by_sides(expected[1:])} alone. Received: {what} of "
+            f"{_by_sides(shape)}. Build it with input_shape=(None, None, 3), "
+            "which keras.applications take with include_top=False, or make "
+            "images of its size."
+        )
+
+
+def _by_sides(shape: Sequence[int | None]) -> str:
+    return " x ".join("any" if side is None else str(side) for side in shape)
 
 
 def has_batch_normalization(model: keras.Model) -> bool:

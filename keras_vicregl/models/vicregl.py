@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_vicregl._warnings import warn
 from keras_vicregl.distribution.batch_normalization import (
     synchronize_batch_normalization,
 )
@@ -17,13 +18,19 @@ from keras_vicregl.distribution.collectives import (
 from keras_vicregl.losses import vicregl_loss
 from keras_vicregl.losses.arguments import LocalOptions, check_alpha
 from keras_vicregl.losses.statistics import float32
+from keras_vicregl.models.arguments import CheckedArguments
+from keras_vicregl.models.backbones.normalization import (
+    learn_normalization,
+    warn_of_own_layers,
+)
 from keras_vicregl.models.extensions import provided
-from keras_vicregl.models.guards import StopOnNonFinite
-from keras_vicregl.models.heads import check_units, expander
+from keras_vicregl.models.guards import CLASSIFIER_LOSS, StopOnNonFinite
+from keras_vicregl.models.heads import check_units, checked_labels, expander
 from keras_vicregl.models.monitors import collapse_monitors
 from keras_vicregl.models.plumbing import (
     MISSING_GEOMETRY,
     apply,
+    check_image_shape,
     check_views,
     checked_batch,
     feature_channels,
@@ -32,6 +39,7 @@ from keras_vicregl.models.plumbing import (
 )
 from keras_vicregl.models.recompute import Recomputed
 from keras_vicregl.models.train_step import TrainStep
+from keras_vicregl.models.warning_callbacks import FitGuard, WarnOnSlowNorms
 from keras_vicregl.views import MultiView
 from keras_vicregl.views.geometry import positions
 
@@ -40,7 +48,7 @@ LOCAL_TERMS = ("local_inv", "local_var", "local_cov")
 
 
 @keras.saving.register_keras_serializable(package="keras_vicregl")
-class VICRegL(TrainStep, keras.Model):
+class VICRegL(TrainStep, CheckedArguments, keras.Model):
     """Pretrains a backbone without labels, globally and locally.
 
     Implements "VICRegL: Self-Supervised Learning of Local Visual Features"
@@ -60,7 +68,8 @@ class VICRegL(TrainStep, keras.Model):
     step, from `"images"`, `(B, H, W, 3)` uint8, and `"parameters"`: batches of
     `MultiView(on="device")` or `keras_vicregl.data.ArrayBatches`.
 
-    `fit` takes such dictionaries, alone or with integer labels `(B,)`. It logs
+    `fit` takes such dictionaries, alone or with integer labels `(B,)`, where -1
+    is no label: such images train all but the classifier. It logs
     the six terms of the objective with their coefficients, but not `alpha`,
     and the collapse monitors of view 0: `repr_std` and `emb_std`, the mean
     standard deviation of l2-normalised pooled features and embeddings, and
@@ -74,7 +83,8 @@ class VICRegL(TrainStep, keras.Model):
         local_expander_units: those of the expander of every position.
         normalization: `"batch"` or `"layer"`, in the expanders. By default
             "batch" where the backbone has batch normalisation.
-        num_matches: location-based matches kept; see `local_criterion`.
+        num_matches: location-based matches kept; see `local_criterion`. More
+            than a map has positions are said in a warning, once.
         match_counts: `"by_pair"` (authors' release) or `"by_view"` (paper).
         feature_matches: feature-based matches kept; `None` keeps all.
         local_criteria: which of `"location"` and `"feature"`.
@@ -102,7 +112,7 @@ class VICRegL(TrainStep, keras.Model):
 
     Raises:
         ValueError: on arguments that do not fit, or a backbone without a 4-D
-            feature map.
+            feature map or for images of another shape than `views`.
 
     Example:
 
@@ -181,6 +191,7 @@ class VICRegL(TrainStep, keras.Model):
         self.views = check_views(views)
         self._has_local = alpha < 1 and bool(self._local_options.local_criteria)
         self._has_global = alpha > 0
+        self._excess_is_said = False
         if not (self._has_global or self._has_local):
             raise ValueError(
                 "`alpha=0` leaves the local criterion alone, but "
@@ -188,6 +199,11 @@ class VICRegL(TrainStep, keras.Model):
             )
 
         channels = feature_channels(backbone)
+        check_image_shape(backbone, (None, None, 3), "views")
+        for group in self.views.groups if self.views else ():
+            check_image_shape(backbone, (*group.size, 3), "views")
+        warn_of_own_layers(backbone)
+        learn_normalization(backbone, views)
         batch_norm = has_batch_normalization(backbone)
         self.normalization = normalization or (
             "batch" if batch_norm else "layer"
@@ -236,7 +252,7 @@ class VICRegL(TrainStep, keras.Model):
         if self._has_global:
             names += ["emb_std", "emb_corr"]
         if self.classifier is not None:
-            names.append("classifier_loss")
+            names.append(CLASSIFIER_LOSS)
         self._trackers = {name: keras.metrics.Mean(name) for name in names}
         if self.classifier is not None:
             accuracy = keras.metrics.SparseCategoricalAccuracy("top1")
@@ -266,6 +282,9 @@ class VICRegL(TrainStep, keras.Model):
         views, to_source = checked_batch(with_views(inputs, self.views))
         if to_source is None and self._needs_positions():
             raise ValueError(MISSING_GEOMETRY)
+        for view, images in enumerate(views):
+            shape = tuple(images.shape[1:])
+            check_image_shape(self.backbone, shape, f"'views'[{view}]")
         maps = apply(
             lambda images: self._features(images, training),
             views,
@@ -312,7 +331,8 @@ class VICRegL(TrainStep, keras.Model):
 
         Args:
             x: the batch, see the class.
-            y: integer labels `(B,)`, needed with `num_classes`.
+            y: integer labels `(B,)`, needed with `num_classes`, in
+                0..num_classes - 1, or -1 where there is none.
             y_pred: what `call` gave for it.
             sample_weight: not supported.
             training: not used.
@@ -326,9 +346,12 @@ class VICRegL(TrainStep, keras.Model):
         """
         if sample_weight is not None:
             raise ValueError(
-                "`sample_weight` is not supported: the objective is made of "
-                "statistics of a batch, not of a loss a sample."
+                "`sample_weight` is not supported, nor `class_weight`: the "
+                "objective is made of statistics of a batch, not of a loss a "
+                "sample. Leave them out."
             )
+        if self._has_local:
+            self._say_excess(y_pred["local_embeddings"])
         terms = vicregl_loss(
             y_pred.get("embeddings"),
             y_pred.get("local_embeddings"),
@@ -350,8 +373,7 @@ class VICRegL(TrainStep, keras.Model):
                 ops.stop_gradient(y_pred["embeddings"][0])
             )
         if self.classifier is not None:
-            terms["classifier_loss"] = self._classify(y, y_pred["logits"])
-            loss = loss + terms["classifier_loss"]
+            loss = loss + self._classify(y, y_pred["logits"])
         size = metric_weight(ops.shape(representation)[0])
         for name, value in terms.items():
             self._trackers[name].update_state(value, sample_weight=size)
@@ -366,8 +388,9 @@ class VICRegL(TrainStep, keras.Model):
             x: batches, see the class: a `tf.data.Dataset`, a `PyDataset`, a
                 PyTorch `DataLoader`, or one dictionary of all examples.
             *args: as in `keras.Model.fit`.
-            callbacks: as in `keras.Model.fit`; `models.StopOnNonFinite` is
-                added, except to a ready-made `CallbackList`.
+            callbacks: as in `keras.Model.fit`; where there is no
+                `models.StopOnNonFinite` it is added, together with
+                `models.WarnOnSlowNorms`, except to a ready-made `CallbackList`.
             **kwargs: as in `keras.Model.fit`.
 
         Returns:
@@ -375,17 +398,37 @@ class VICRegL(TrainStep, keras.Model):
 
         Raises:
             FloatingPointError: when the loss or a term is not finite.
+            ValueError: if `x` has no views, or an argument is given that a
+                model with its own objective has no use for: `class_weight`,
+                `sample_weight`, `batch_size` of what comes in batches; and
+                after a batch with labels that are not what they may be.
         """
+        learn_normalization(self.backbone, getattr(x, "multi_view", None))
         if not isinstance(x, dict):
             # Keras warns of its own default where the data set has the order.
             kwargs.setdefault("shuffle", False)
-        if not isinstance(callbacks, keras.callbacks.CallbackList):
-            if isinstance(callbacks, keras.callbacks.Callback):
-                callbacks = [callbacks]
-            callbacks = [*(callbacks or [])]
-            if not any(isinstance(c, StopOnNonFinite) for c in callbacks):
-                callbacks.insert(0, StopOnNonFinite())
+        callbacks = _guarded(callbacks, FitGuard)
         return super().fit(x, *args, callbacks=callbacks, **kwargs)
+
+    def evaluate(
+        self, x: Any = None, *args: Any, callbacks: Any = None, **kwargs: Any
+    ) -> Any:
+        """`keras.Model.evaluate`, stopped by an error for impossible labels.
+
+        Args:
+            x: batches, as for `fit`.
+            *args: as in `keras.Model.evaluate`.
+            callbacks: as for `fit`.
+            **kwargs: as in `keras.Model.evaluate`.
+
+        Returns:
+            The logs, as `keras.Model.evaluate`.
+
+        Raises:
+            ValueError: after a batch with labels that are not what they may be.
+        """
+        callbacks = _guarded(callbacks, StopOnNonFinite)
+        return super().evaluate(x, *args, callbacks=callbacks, **kwargs)
 
     def get_config(self) -> dict[str, Any]:
         """Everything `__init__` takes, JSON-serialisable."""
@@ -487,6 +530,17 @@ class VICRegL(TrainStep, keras.Model):
             return self._recomputed(images)
         return self.backbone(images, training=training)
 
+    def _say_excess(self, local_embeddings: Any) -> None:
+        """Warns, once, of more matches than there are positions."""
+        sizes = [maps.shape[1] for maps in local_embeddings]
+        excess = self._local_options.excess(sizes)
+        if excess and not self._excess_is_said:
+            self._excess_is_said = True
+            warn(
+                f"{excess}: all of them are matched, and no more. Lower the "
+                "count, or make views or maps larger, if that is not meant."
+            )
+
     def _needs_positions(self) -> bool:
         by_location = "location" in self._local_options.local_criteria
         return self._has_local and by_location
@@ -512,13 +566,33 @@ class VICRegL(TrainStep, keras.Model):
                 f"`num_classes={self.num_classes}` asks for an online "
                 "classifier, but the data has no labels: yield (batch, labels)."
             )
-        seen = for_metrics(y), for_metrics(ops.stop_gradient(logits))
+        labels, counted, are_right = checked_labels(y, self.num_classes)
+        seen = [for_metrics(x) for x in (labels, ops.stop_gradient(logits))]
         for accuracy in self._accuracies:
-            accuracy.update_state(*seen)
-        return replica_mean(
-            ops.mean(
-                keras.losses.sparse_categorical_crossentropy(
-                    y, logits, from_logits=True
-                )
-            )
+            accuracy.update_state(*seen, sample_weight=for_metrics(counted))
+        losses = keras.losses.sparse_categorical_crossentropy(
+            labels, logits, from_logits=True
         )
+        # Replicas may have different numbers of labels.
+        count = replica_mean(ops.sum(counted))
+        loss = replica_mean(ops.sum(counted * losses)) / ops.maximum(count, 1)
+        self._trackers[CLASSIFIER_LOSS].update_state(
+            # Not finite, though the loss is: `StopOnNonFinite` knows why.
+            ops.where(replica_mean(are_right) == 1, loss, float("nan")),
+            sample_weight=metric_weight(count),
+        )
+        return loss
+
+
+def _guarded(callbacks: Any, guard: type[StopOnNonFinite]) -> Any:
+    """Callbacks with a `StopOnNonFinite`, unless it is a list of Keras'."""
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        return callbacks
+    if isinstance(callbacks, keras.callbacks.Callback):
+        callbacks = [callbacks]
+    callbacks = [*(callbacks or [])]
+    if any(isinstance(c, WarnOnSlowNorms) for c in callbacks):
+        guard = StopOnNonFinite  # so that they are told of once
+    if not any(isinstance(c, StopOnNonFinite) for c in callbacks):
+        callbacks.insert(0, guard())
+    return callbacks

@@ -6,9 +6,6 @@ evaluation use it.
 
 from keras_vicregl.optimizers.adamw import AdamW
 from keras_vicregl.optimizers.lars import LARS
-from keras_vicregl.optimizers.schedules import (
-    WarmupPolynomial,
-    warmup_cosine,
-)
+from keras_vicregl.optimizers.schedules import WarmupPolynomial, warmup_cosine
 
 __all__ = ["LARS", "AdamW", "WarmupPolynomial", "warmup_cosine"]

@@ -6,19 +6,19 @@ and guides use it, nothing in the package does.
 """
 
 from keras_vicregl.storage.history import read_history, read_rows
-from keras_vicregl.training._folder import Position
-from keras_vicregl.training._state import Stateful
-from keras_vicregl.training.checkpoint import TrainingCheckpoint
-from keras_vicregl.training.evaluation import Evaluation, feature_evaluation
-from keras_vicregl.training.interruption import (
-    StopSignals,
-    TrainingInterrupted,
-)
+from keras_vicregl.training.evaluation import Evaluation
+from keras_vicregl.training.figures import feature_evaluation
+from keras_vicregl.training.interruption import StopSignals, TrainingInterrupted
 from keras_vicregl.training.log import TrainingLog
 from keras_vicregl.training.pretrain import pretrain
+from keras_vicregl.training.saving.callback_states import CallbackStates
+from keras_vicregl.training.saving.checkpoint import TrainingCheckpoint
+from keras_vicregl.training.saving.folder import Position
+from keras_vicregl.training.saving.state import Stateful
 from keras_vicregl.training.settings import keep_settings
 
 __all__ = [
+    "CallbackStates",
     "Evaluation",
     "Position",
     "Stateful",

@@ -1,16 +1,21 @@
-"""What else is done at the end of epochs: pictures, TensorBoard."""
+"""What else is done at the end of epochs: pictures, TensorBoard, monitors."""
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import importlib.util
 import pathlib
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import keras
 
 from keras_vicregl.storage.history import read_history
+
+if TYPE_CHECKING:
+    from keras_vicregl.training.evaluation import Evaluation
 
 
 class Curves(keras.callbacks.Callback):
@@ -63,3 +68,44 @@ class TensorBoardSink:
                 if key not in ("epoch", "step"):
                     self._summary.scalar(f"{kind}/{key}", value)
         self._writer.flush()
+
+
+@contextlib.contextmanager
+def monitors_see_evaluations(
+    callbacks: Sequence[keras.callbacks.Callback], evaluation: Evaluation
+) -> Iterator[None]:
+    """Leaves epochs without an evaluation out for what monitors a figure.
+
+    `ModelCheckpoint(save_best_only=True)` takes an epoch without its monitor
+    for the best one, and the others warn of it.
+
+    Args:
+        callbacks: which have the name of what they look at in `monitor`, or
+            have none and stay as they are.
+        evaluation: comes before them.
+    """
+    monitors = [c for c in callbacks if isinstance(_monitor_of(c), str)]
+    for callback in monitors:
+        callback.on_epoch_end = functools.partial(
+            _on_epoch_end, callback, callback.on_epoch_end, evaluation
+        )
+    try:
+        yield
+    finally:
+        for callback in monitors:
+            del callback.on_epoch_end
+
+
+def _monitor_of(callback: keras.callbacks.Callback) -> Any:
+    return getattr(callback, "monitor", None)
+
+
+def _on_epoch_end(
+    callback: keras.callbacks.Callback,
+    on_epoch_end: Any,
+    evaluation: Evaluation,
+    epoch: int,
+    logs: Any = None,
+) -> None:
+    if evaluation.is_due(epoch) or _monitor_of(callback) in (logs or {}):
+        on_epoch_end(epoch, logs)

@@ -16,9 +16,10 @@ import keras
 
 from keras_vicregl.storage.files import sync_folder
 from keras_vicregl.storage.history import EPOCHS, EVENTS, STEPS
+from keras_vicregl.training.saving.steps import StepCounter
 
 
-class TrainingLog(keras.callbacks.Callback):
+class TrainingLog(StepCounter):
     """Writes loss, terms and monitors of epochs and steps as JSON lines.
 
     - `epochs.jsonl`: a row an epoch, of its means and of what other callbacks
@@ -28,12 +29,16 @@ class TrainingLog(keras.callbacks.Callback):
     - `events.jsonl`: when training began, was resumed and stopped, and how
       long epochs took, with the time. This file alone depends on the clock.
 
+    Where a callback ends training in the middle of an epoch, the last rows are
+    of what was trained of it.
+
     `"epoch"` counts from 1, as the progress bar does; `"step"` counts the
     batches of all epochs; what is not finite is `null`.
 
     As `stateful` of a `TrainingCheckpoint`, it cuts off the rows after a
     checkpoint that is gone back to, so that rows are neither doubled nor
-    missing: those of an uninterrupted training to the last digit.
+    missing: those of an uninterrupted training, to the last digit after
+    `keras_vicregl.distribution.deterministic`.
 
     Args:
         folder: made when training begins.
@@ -44,7 +49,8 @@ class TrainingLog(keras.callbacks.Callback):
             distributed training have to compute the same figures.
 
     Raises:
-        ValueError: if `every` is not positive.
+        ValueError: if `every` is not positive, or, when training begins, `fit`
+            is not to train `steps_per_epoch` steps an epoch.
 
     Example:
 
@@ -70,16 +76,16 @@ class TrainingLog(keras.callbacks.Callback):
         sinks: Sequence[Callable[[str, dict[str, Any]], None]] = (),
         writes: bool = True,
     ) -> None:
-        super().__init__()
+        super().__init__(steps_per_epoch)
         if every < 1:
             raise ValueError(f"`every` must be 1 or more; got {every}.")
         self.folder = pathlib.Path(folder)
-        self.steps_per_epoch = steps_per_epoch
         self.every = every
         self._sinks = tuple(sinks)
         self._writes = writes
         self._resumes = False
-        self._epoch = self._first_step = self._step = 0
+        self._begins_means = False
+        self._epoch = self._step = self._unseen = 0
         self._started = 0.0
         self._begin_window(0, {})
 
@@ -95,8 +101,14 @@ class TrainingLog(keras.callbacks.Callback):
             sync_folder(self.folder)
         return {
             "lengths": lengths,
-            "step": self._step,
-            "window": [self._window_start, self._window_means],
+            # At the end of an epoch the last step is done.
+            "step": max(self._step, self.reached),
+            "unseen": self._unseen,
+            "window": [
+                self._window_start,
+                self._window_means,
+                self._window_seen,
+            ],
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -113,6 +125,7 @@ class TrainingLog(keras.callbacks.Callback):
                 else:
                     file.truncate(length)
         self._step = state["step"]
+        self._unseen = state.get("unseen", 0)
         self._begin_window(*state["window"])
         self._resumes = True
 
@@ -130,61 +143,106 @@ class TrainingLog(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         """Begins at the first batch, or where the checkpoint was."""
         if not self._resumes:
-            self._step = 0
-            self._begin_window(0, {})
+            self._begin_epoch()
         self._resumes = False
-        self._epoch, self._first_step = epoch, self._step
+        self._epoch = epoch
+        self.count_from(self._step)
         self._started = time.perf_counter()
 
     # Why at the beginning of a step: see `TrainingCheckpoint`.
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         """Writes the row of the steps before this one, when it is due."""
+        super().on_train_batch_begin(batch, logs)
         self._step = self._first_step + batch
+        if self._begins_means:
+            self._begins_means = False
+            self._unseen = self._step
+            self._begin_window(self._window_start, {}, 0)
         if self._step // self.every > self._window_start // self.every and (
             self._step < self.steps_per_epoch
         ):
             self._write_window(_as_floats(self.model.get_metrics_result()))
 
+    def on_test_begin(self, logs: Any = None) -> None:
+        """Knows where training is, for a checkpoint before validation."""
+        super().on_test_begin(logs)
+        self._step = self.reached
+
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Writes the rows of the last steps and of the epoch."""
+        self._step = self.reached
+        if self.is_within_epoch:
+            return
+        self._write_epoch(logs)
+        # What is saved now belongs to the next epoch.
+        self._begin_epoch()
+
+    def leave_out(self) -> None:
+        """The batch that would be trained now is left out."""
+        self._step += 1
+        self._unseen += 1
+
+    def begin_means(self) -> None:
+        """Means of the epoch begin anew with the step that comes next."""
+        self._begins_means = True
+
+    def on_train_end(self, logs: Any = None) -> None:
+        """Writes the rows of an epoch that `stop_training` has cut short.
+
+        After the checkpoint, so that a training that is taken up again there
+        cuts them off.
+        """
+        if self.is_within_epoch and self._trained:
+            self._write_epoch(logs)
+
+    def _write_epoch(self, logs: Mapping[str, Any] | None) -> None:
         logs = _as_floats(logs or {})
-        run = self.steps_per_epoch - self._first_step
-        self._step = self.steps_per_epoch
+        run = self._step - self._first_step
         own = {metric.name for metric in self.model.metrics}
-        self._write_window({k: v for k, v in logs.items() if k in own})
+        if self._step > self._window_start:
+            self._write_window({k: v for k, v in logs.items() if k in own})
         self._write(EPOCHS, logs)
         seconds = time.perf_counter() - self._started
         self.event(
             "epoch",
-            epoch=epoch + 1,
+            epoch=self._epoch + 1,
             steps=run,
             seconds=round(seconds, 3),
             steps_per_second=round(run / max(seconds, 1e-9), 3),
         )
-        # What is saved now belongs to the next epoch.
-        self._step = 0
+
+    def _begin_epoch(self) -> None:
+        self._step = self._first_step = self._trained = self._unseen = 0
+        self._begins_means = False
         self._begin_window(0, {})
 
-    def _begin_window(self, step: int, means: Mapping[str, float]) -> None:
+    def _begin_window(
+        self,
+        step: int,
+        means: Mapping[str, float],
+        seen: int | None = None,
+    ) -> None:
         """Rows of steps are of what comes after `step` in the epoch.
 
-        `means` are those of the epoch until there: Keras' logs are means since
-        its beginning.
+        `means` are those of the epoch until there, of `seen` batches: Keras'
+        logs are means since its beginning.
         """
         self._window_start = step
         self._window_means = dict(means)
+        self._window_seen = step - self._unseen if seen is None else seen
 
     def _write_window(self, means: dict[str, float]) -> None:
-        count = self._step - self._window_start
+        seen = self._step - self._unseen
+        count = seen - self._window_seen
         self._write(
             STEPS,
             {
                 name: (
-                    mean * self._step
-                    - self._window_means.get(name, 0.0) * self._window_start
+                    mean * seen
+                    - self._window_means.get(name, 0.0) * self._window_seen
                 )
                 / count
-                for name, mean in means.items()
+                for name, mean in (means if count else {}).items()
             },
         )
         self._begin_window(self._step, means)

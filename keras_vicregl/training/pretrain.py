@@ -5,21 +5,47 @@ from __future__ import annotations
 import contextlib
 import os
 import pathlib
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
-import numpy as np
 
-from keras_vicregl.distribution.processes import end_together, process_index
-from keras_vicregl.models.guards import StopOnNonFinite, WarnOnCollapse
+from keras_vicregl.distribution.processes import (
+    end_together,
+    gather_from_processes,
+    process_index,
+)
+from keras_vicregl.models.arguments import check_counts, check_epochs
+from keras_vicregl.models.guards import NonFiniteStepError, StopOnNonFinite
+from keras_vicregl.models.warning_callbacks import (
+    WarnOnCollapse,
+    WarnOnSlowNorms,
+)
 from keras_vicregl.storage.files import check_writable
 from keras_vicregl.storage.history import EPOCHS, read_history
-from keras_vicregl.training._callbacks import Curves, TensorBoardSink
-from keras_vicregl.training.checkpoint import TrainingCheckpoint
+from keras_vicregl.training._batches import batches_for_fit, steps_of
+from keras_vicregl.training._callbacks import (
+    Curves,
+    TensorBoardSink,
+    monitors_see_evaluations,
+)
+from keras_vicregl.training._ending import (
+    EndOfTraining,
+    SaveSteps,
+    finish_epoch,
+    who_stops,
+)
+from keras_vicregl.training._leaving_out import BatchLeftOutError, LeaveOut
 from keras_vicregl.training.evaluation import Evaluation
 from keras_vicregl.training.interruption import StopSignals, TrainingInterrupted
 from keras_vicregl.training.log import TrainingLog
+from keras_vicregl.training.saving.callback_states import (
+    CallbackStates,
+    keep_rows,
+)
+from keras_vicregl.training.saving.checkpoint import TrainingCheckpoint
+from keras_vicregl.training.saving.facts import batches_facts
 
 
 def pretrain(
@@ -33,18 +59,48 @@ def pretrain(
     log_every: int = 50,
     evaluate: Callable[[keras.Model], Mapping[str, float]] | None = None,
     evaluate_every: int = 1,
+    validation_data: Any = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
+    continue_stopped: bool = False,
+    allow_changes: bool = False,
+    skip_nonfinite: int = 0,
     verbose: str | int = "auto",
 ) -> dict[str, list[float]]:
     """Trains to the last epoch, from wherever `output` says training is.
 
     Called again in the same way after an interruption of any kind, it continues
-    from the last checkpoint, exactly: weights and logs become those of an
-    uninterrupted training (see `TrainingCheckpoint`). Called after the end, it
-    gives the model its final weights.
+    from the last checkpoint: weights and logs become those of an uninterrupted
+    training, as alike as two of these are, which is bit for bit after
+    `keras_vicregl.distribution.deterministic` (see `TrainingCheckpoint`).
+    Called after the end, it gives the model its final weights.
 
     Ctrl-C and SIGTERM stop it at the next step, with a checkpoint saved; a
     second one stops it at once.
+
+    A callback that sets `stop_training` ends it, at the end of an epoch or
+    in its middle: with a checkpoint of what was trained, and the event
+    "stopped". Called again, it says so, gives the model the weights it ended
+    with - the best ones, if a callback went back to them - and trains no
+    further, unless `continue_stopped` asks for it.
+
+    What training began with is what it goes on with: class and configuration
+    of the optimizer, with its learning rate or schedule, and what is known of
+    the batches - the source's name, number of examples and checksum of
+    contents, seed, batch size and order of `view_batches` and `ArrayBatches`,
+    or else a `seed` that is bound to `make_batches` by `functools.partial`. A
+    difference is an error that names both values. With `allow_changes=True` it
+    is taken, and each is an event "changed". An optimizer of another class, or
+    with other variables, then begins without moments, at the step that was
+    reached. What callbacks have done to the learning rate is no difference.
+    `epochs`, `save_freq`, `log_every`, `evaluate` and `callbacks` may change.
+
+    A step after which loss or weights are not finite is an error, for which
+    `skip_nonfinite=n` is the way on: training goes back to the last checkpoint
+    and leaves that batch out, n of them in the whole training. Each is an event
+    "left out", with epoch and batch from 1, and the numbers of its examples in
+    the source where `view_batches` or `ArrayBatches` tell them. Steps that loss
+    scaling has skipped (mixed_float16) are no errors: `skipped_steps` in the
+    logs of an epoch is their number, see `StopOnNonFinite`.
 
     On several devices (`keras_vicregl.distribution`), call it in every process
     with the same `output`, a folder they share, into which the first writes.
@@ -62,21 +118,37 @@ def pretrain(
         make_batches: takes `start=(epoch, step)` and returns batches for `fit`
             that begin there, such as `view_batches` with its other arguments
             bound. Each iteration is one epoch further; the first is cut short
-            by `step` batches.
-        epochs: of the whole training.
+            by `step` batches. Batches without an end go on where the epoch
+            before has left them.
+        epochs: of the whole training, 1 or more.
         output: a folder for this training alone.
         steps_per_epoch: batches in a whole epoch. `None`: the length of
             `make_batches(start=(0, 0))`, which are made only for it where
-            training goes on elsewhere.
+            training goes on elsewhere. Batches with a length must have this
+            one; of endless ones, and those that do not know theirs, an epoch
+            is so many, whether they end in between or not.
         save_freq: `"epoch"`, or a number of batches after which it is saved
             within epochs as well.
         log_every: steps between rows of `steps.jsonl`.
         evaluate: takes the model and returns figures for the logs of an
             epoch, such as `{"knn_top1": 0.4}`: what `feature_evaluation`
-            returns.
+            returns. It comes before `callbacks`, whose `monitor` may be one of
+            them.
         evaluate_every: epochs between evaluations. The last is evaluated too.
-        callbacks: further callbacks of `fit`. What they need to continue must
-            be in the model or derive from the epoch.
+            Callbacks that monitor a figure are not told of the end of other
+            epochs: `patience` is a number of evaluations.
+        validation_data: batches whose objective is logged after each epoch, as
+            `val_loss` and so on. Make them with `fixed=True`
+            (`view_batches`, `ArrayBatches`), or each evaluation, and the
+            first after an interruption, is of other crops than the one before.
+        callbacks: further callbacks of `fit`. Their state is in the
+            checkpoints, see `CallbackStates`. A `CSVLogger` goes on with its
+            file where training goes on.
+        continue_stopped: whether a training that a callback has stopped goes
+            on.
+        allow_changes: whether optimizer and batches may be others than those
+            that training began with, see above.
+        skip_nonfinite: how many batches may be left out, see above.
         verbose: of `fit`.
 
     Returns:
@@ -84,9 +156,14 @@ def pretrain(
 
     Raises:
         OSError: before training, if `output` is read-only or too full.
-        ValueError: if the model is not compiled, the batches have no length but
-            need it, or `output` holds another training.
-        FloatingPointError: when the loss is not finite.
+        ValueError: if the model is not compiled, an argument is outside what it
+            may be, the batches have no length but need it, or another than
+            `steps_per_epoch`, `output` holds another training, or one with
+            another optimizer or other batches, or none can go on exactly with
+            one of `callbacks`.
+        NonFiniteStepError: when the loss or a weight is not finite, and
+            `skip_nonfinite` batches are left out already; a
+            `FloatingPointError`.
         TrainingInterrupted: after Ctrl-C or SIGTERM; its `exit_code` is what a
             script should exit with.
 
@@ -100,14 +177,31 @@ def pretrain(
     pretrain(model, batches, epochs=100, output="run", save_freq=1000)
     ```
     """
+    if skip_nonfinite < 0:
+        raise ValueError(
+            f"`skip_nonfinite` must be 0 or more; got {skip_nonfinite}."
+        )
     if getattr(model, "optimizer", None) is None:
         raise ValueError("Compile the model before `pretrain`.")
+    check_epochs(epochs)
+    check_counts(
+        steps_per_epoch=steps_per_epoch,
+        log_every=log_every,
+        evaluate_every=evaluate_every,
+    )
+    if not callable(make_batches):
+        raise ValueError(
+            "`make_batches` must be a function of `start`, so that batches can "
+            "begin where training goes on: functools.partial(view_batches, "
+            "images, views, batch_size=256, seed=0); received "
+            f"{make_batches!r}."
+        )
     output = pathlib.Path(output)
     is_chief = process_index(model) == 0
     if is_chief:
         check_writable(output)
     if steps_per_epoch is None:
-        steps_per_epoch = _length(make_batches(start=(0, 0)))
+        steps_per_epoch = steps_of(make_batches)
     log = TrainingLog(
         output,
         steps_per_epoch=steps_per_epoch,
@@ -118,23 +212,48 @@ def pretrain(
         writes=is_chief,
     )
     collapse = WarnOnCollapse()
+    states = CallbackStates(callbacks, log.event)
     stop = StopSignals()
+    guard = StopOnNonFinite(on_reset=log.begin_means)
+    if skip_nonfinite:
+        # What another thread has read of a batch that was left out would come
+        # when training has gone back already.
+        guard.async_safe = False
+    kept = {
+        "log": log,
+        "collapse": collapse,
+        "callbacks": states,
+        "guard": guard,
+    }
     checkpoint = TrainingCheckpoint(
         output / "checkpoints",
         steps_per_epoch=steps_per_epoch,
         save_freq=save_freq,
-        stateful={"log": log, "collapse": collapse},
+        stateful=kept,
         stop=stop,
+        allow_changes=allow_changes,
+        tell=log.event,
     )
+    leave_out = LeaveOut(skip_nonfinite, checkpoint, log)
+    checkpoint.keep_state_of("left out", leave_out)
     _check_no_other_training(output, checkpoint)
-    ours = [*callbacks]
+    end = EndOfTraining(epochs)
+    # Figures come first, for callbacks to see them.
+    ours = [guard, end, *callbacks]
+    monitoring = contextlib.nullcontext()
     if evaluate is not None:
-        ours.append(Evaluation(evaluate, evaluate_every, epochs))
+        evaluation = Evaluation(evaluate, evaluate_every, epochs)
+        ours.insert(2, evaluation)
+        monitoring = monitors_see_evaluations(callbacks, evaluation)
+    # In all processes or none, for they save together.
+    if any(gather_from_processes(int(len(ours) > 2), model)):
+        ours.insert(1, SaveSteps(checkpoint))
     # The checkpoint comes last: it holds what the others have done.
-    ours += [collapse, log]
+    slow = WarnOnSlowNorms(epochs * steps_per_epoch)
+    ours += [slow, states, collapse, log]
     if is_chief:
         ours.append(Curves(output))
-    ours.append(checkpoint)
+    ours += [checkpoint, leave_out]
 
     log.event(
         "resumed" if checkpoint.path else "started",
@@ -143,9 +262,26 @@ def pretrain(
         backend=keras.backend.backend(),
         keras=keras.__version__,
     )
+    reason = "as before"
     try:
-        with stop:
-            _fit(model, make_batches, epochs, checkpoint, ours, verbose)
+        with stop, monitoring:
+            if _is_over(checkpoint, epochs, continue_stopped):
+                _give_end(model, checkpoint)
+            else:
+                _fit(
+                    model,
+                    make_batches,
+                    epochs,
+                    checkpoint,
+                    guard,
+                    leave_out,
+                    callbacks=ours,
+                    validation_data=validation_data,
+                    verbose=verbose,
+                )
+                reason = f"`stop_training`, set by {who_stops(callbacks)}"
+                if end.changed_weights(model):
+                    checkpoint.keep_end(model)
             # A signal that came after the last step.
             checkpoint.leave_if_interrupted()
     except TrainingInterrupted as interruption:
@@ -154,10 +290,39 @@ def pretrain(
     except Exception as error:
         log.event("failed", reason=f"{type(error).__name__}: {error}")
         raise
-    log.event("finished")
+    epoch, step = checkpoint.position
+    if epoch < epochs:
+        log.event("stopped", reason=reason, epoch=epoch, step=step)
+    else:
+        log.event("finished")
     # What the first process has written is there.
     end_together(model)
     return read_history(output)
+
+
+def _is_over(
+    checkpoint: TrainingCheckpoint, epochs: int, continue_stopped: bool
+) -> bool:
+    """Whether nothing is left to train; says so where something would be."""
+    epoch, step = checkpoint.position
+    if epoch >= epochs:
+        return True
+    if continue_stopped or not checkpoint.was_stopped:
+        return False
+    warnings.warn(
+        f"A callback has stopped this training after {epoch} of {epochs} "
+        f"epochs and {step} batches: nothing is trained, and the model has the "
+        "weights it ended with. Pass `continue_stopped=True` to go on.",
+        RuntimeWarning,
+        stacklevel=3,
+    )
+    return True
+
+
+def _give_end(model: keras.Model, checkpoint: TrainingCheckpoint) -> None:
+    strategy = getattr(model, "distribute_strategy", None)
+    with strategy.scope() if strategy else contextlib.nullcontext():
+        checkpoint.restore_end(model)
 
 
 def _fit(
@@ -165,47 +330,62 @@ def _fit(
     make_batches: Callable[..., Any],
     epochs: int,
     checkpoint: TrainingCheckpoint,
+    guard: StopOnNonFinite,
+    leave_out: LeaveOut,
+    *,
     callbacks: list[keras.callbacks.Callback],
-    verbose: str | int,
+    **settings: Any,
 ) -> None:
-    """Trains to the end, or restores it.
+    """Trains to the end, or until a callback ends it.
 
     An epoch that is begun in its middle has a `fit` of its own, for Keras takes
     the length of the first epoch for that of all. The next one goes back to the
     checkpoint that it leaves, since the end of `fit` may change weights: it
     replaces them by their averages, where the optimizer keeps any.
     """
-    if checkpoint.position.epoch >= epochs:
-        strategy = getattr(model, "distribute_strategy", None)
-        with strategy.scope() if strategy else contextlib.nullcontext():
-            checkpoint.restore(model)
-            model.optimizer.finalize_variable_values(model.trainable_variables)
     while checkpoint.position.epoch < epochs:
-        epoch, step = checkpoint.position
-        model.fit(
-            make_batches(start=(epoch, step)),
-            initial_epoch=epoch,
-            epochs=epoch + 1 if step else epochs,
-            steps_per_epoch=checkpoint.steps_per_epoch - step if step else None,
-            callbacks=[StopOnNonFinite(first_batch=step), *callbacks],
-            verbose=verbose,
-        )
-
-
-def _length(batches: Any) -> int:
-    """Batches in an epoch."""
-    # Data sets of a strategy of TensorFlow have no `len`.
-    cardinality = getattr(batches, "cardinality", None)
-    if isinstance(cardinality, np.integer) and cardinality > 0:
-        return int(cardinality)
-    try:
-        return len(batches)
-    except TypeError as error:
-        raise ValueError(
-            "The number of batches in an epoch is not known. Pass "
-            "`steps_per_epoch`, or let `make_batches(start=(0, 0))` return "
-            "batches with a length."
-        ) from error
+        begun = checkpoint.position
+        epoch, step = begun
+        guard.begin_at(step)
+        if begun != (0, 0):
+            keep_rows(callbacks)
+        try:
+            if step == checkpoint.steps_per_epoch:
+                finish_epoch(
+                    model, callbacks, epoch, settings.get("validation_data")
+                )
+            else:
+                batches, steps = batches_for_fit(
+                    make_batches, begun, checkpoint.steps_per_epoch
+                )
+                facts = batches_facts(make_batches, batches)
+                checkpoint.facts["batches"] = facts
+                leave_out.examples = getattr(batches, "examples", None)
+                model.fit(
+                    batches,
+                    initial_epoch=epoch,
+                    epochs=epoch + 1 if step else epochs,
+                    steps_per_epoch=steps,
+                    callbacks=callbacks,
+                    # Keras would, without a seed, what is not a
+                    # `tf.data.Dataset`.
+                    shuffle=False,
+                    **settings,
+                )
+        except BatchLeftOutError:
+            continue
+        except NonFiniteStepError as error:
+            if not leave_out.accepts(error):
+                raise
+            continue
+        if model.stop_training:
+            break
+        if checkpoint.position == begun:
+            raise ValueError(
+                f"`fit` trains no further than epoch {epoch} of {epochs}: "
+                "Keras limits it to `keras.config.max_epochs()`, "
+                f"{keras.config.max_epochs()}."
+            )
 
 
 def _check_no_other_training(

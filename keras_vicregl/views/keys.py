@@ -14,3 +14,6 @@ VIEW_TO_SOURCE = "view_to_source"
 VIEWS = "views"
 VIEW_MASKS = "view_masks"
 PARAMETERS = "parameters"
+
+NO_LABEL = -1
+"""The label of an example that has none."""

@@ -18,7 +18,8 @@ from keras_vicregl.views._checks import (
     check_probability,
 )
 from keras_vicregl.views.drawing import stateless
-from keras_vicregl.views.drawing.parameters import SharedOptions, draw_group
+from keras_vicregl.views.drawing.parameters import SharedOptions, draw_groups
+from keras_vicregl.views.normalization import IMAGENET_MEAN, IMAGENET_STD
 from keras_vicregl.views.view_group import ViewGroup
 
 if TYPE_CHECKING:
@@ -63,7 +64,8 @@ class MultiView(keras.layers.Layer):
         grayscale: probability of grey values.
         mean: three numbers, see `Normalize`.
         std: three numbers. The authors' release pretrains with 0.228 in the
-            first place.
+            first place. The backbone that is trained on the views of
+            `view_batches` remembers both, for evaluation and export.
         interpolation: see `RandomResizedCrop`.
         antialias: see `RandomResizedCrop`.
         return_masks: whether to return the views of `"segmentation_masks"`.
@@ -130,8 +132,8 @@ class MultiView(keras.layers.Layer):
         hue: float = 0.1,
         jitter: float = 0.8,
         grayscale: float = 0.2,
-        mean: tuple[float, float, float] = (0.485, 0.456, 0.406),
-        std: tuple[float, float, float] = (0.229, 0.224, 0.225),
+        mean: tuple[float, float, float] = IMAGENET_MEAN,
+        std: tuple[float, float, float] = IMAGENET_STD,
         interpolation: str = "bicubic",
         antialias: bool = True,
         return_masks: bool = False,
@@ -341,19 +343,18 @@ class MultiView(keras.layers.Layer):
         Returns:
             A dictionary a group, see `parameters`.
         """
-        options = SharedOptions(
+        return draw_groups(
+            keys, size, view_to_source, self.groups, self.shared_options()
+        )
+
+    def shared_options(self) -> SharedOptions:
+        """What the draws of all groups have in common."""
+        return SharedOptions(
             **{
                 field.name: getattr(self, field.name)
                 for field in dataclasses.fields(SharedOptions)
             }
         )
-        first, drawn = 0, []
-        for group in self.groups:
-            drawn.append(
-                draw_group(keys, size, view_to_source, group, first, options)
-            )
-            first += group.count
-        return tuple(drawn)
 
     def renderings(self) -> tuple[Rendering, ...]:
         """How the views of each group are made on the host."""

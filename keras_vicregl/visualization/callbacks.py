@@ -74,6 +74,13 @@ class FigureCallback(keras.callbacks.Callback):
             _tensorflow()  # known before training
         self._epoch = self._drawn = None
 
+    def get_state(self) -> dict[str, Any]:
+        """Nothing that a training needs to go on."""
+        return {}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Has nothing to go back to."""
+
     def on_train_begin(self, logs: Any = None) -> None:
         """Nothing of this training is drawn yet."""
         self._epoch = self._drawn = None

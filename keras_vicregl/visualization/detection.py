@@ -15,10 +15,7 @@ from keras_vicregl.visualization._figures import (
     new_figure,
     show_image,
 )
-from keras_vicregl.visualization.palette import (
-    check_class_names,
-    class_colors,
-)
+from keras_vicregl.visualization.palette import check_class_names, class_colors
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

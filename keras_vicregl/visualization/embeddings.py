@@ -14,10 +14,7 @@ from keras_vicregl.visualization._figures import (
     new_figure,
 )
 from keras_vicregl.visualization._projection import principal_axes
-from keras_vicregl.visualization.palette import (
-    check_class_names,
-    class_colors,
-)
+from keras_vicregl.visualization.palette import check_class_names, class_colors
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

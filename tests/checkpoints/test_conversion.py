@@ -166,7 +166,10 @@ def test_the_converted_model_gives_the_recorded_outputs(whole):
 def test_a_backbone_takes_its_part_of_a_full_checkpoint(whole, tmp_path):
     step, weights, _ = whole
     write_state_dict(weights, tmp_path / "full.pth", full=True)
-    with seeded_weights.no_random_weights():
+    with (
+        seeded_weights.no_random_weights(),
+        pytest.warns(UserWarning, match=r"left out: .*projector\.\*"),
+    ):
         part = backbone(step["config"]["arch"], weights=tmp_path / "full.pth")
     expected = {
         key.removeprefix("backbone."): value
@@ -195,7 +198,7 @@ def changed(model, tmp_path, change):
 def test_all_that_does_not_fit_is_listed_and_nothing_changes(small, tmp_path):
     def change(weights):
         del weights["conv1.weight"], weights["layer1.0.bn2.running_mean"]
-        weights["fc.weight"] = np.ones((2, 8), "float32")
+        weights["extra.weight"] = np.ones((2, 8), "float32")
         weights["bn1.bias"] = np.ones(9, "float32")
         weights["bn1.weight"] += 5
 
@@ -206,7 +209,7 @@ def test_all_that_does_not_fit_is_listed_and_nothing_changes(small, tmp_path):
     message = str(caught.value)
     assert "changed.pth: the checkpoint does not fit 'small'" in message
     assert "Missing (2): conv1.weight, layer1.0.bn2.running_mean" in message
-    assert "Surplus (1): fc.weight" in message
+    assert "Surplus (1): extra.weight" in message
     assert "bn1.bias (checkpoint (9,), model (8,))" in message
     for old, new in zip(before, small.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
@@ -331,8 +334,11 @@ def test_what_a_full_checkpoint_lacks_is_named(key, tmp_path):
 
 
 def test_a_backbone_takes_only_known_heads_for_heads(tmp_path):
-    path = full_checkpoint_of(whole_small(), tmp_path, add=["head.weight"])
-    with pytest.raises(ValueError, match=r"Surplus \(1\): head\.weight"):
+    path = full_checkpoint_of(whole_small(), tmp_path, add=["decoder.weight"])
+    with (
+        pytest.warns(UserWarning, match="left out"),
+        pytest.raises(ValueError, match=r"Surplus \(1\): decoder\.weight"),
+    ):
         load_checkpoint(SmallResNet(widths=(4, 4, 4, 4)), path)
 
 
@@ -352,3 +358,28 @@ def test_recipes_name_their_backbones_and_views():
     assert model.alpha == 0.75
     with pytest.raises(ValueError, match=r"resnet50.*'resnet51'"):
         VICRegL.from_recipe("resnet51")
+
+
+def test_what_float16_cannot_hold_is_refused(tmp_path):
+    weights = to_state_dict(ResNet((1,), widths=(4,), strides=(1,)))
+    weights["bn1.running_var"][:] = 1e6
+    write_state_dict(weights, tmp_path / "large.pth")
+    model = ResNet((1,), widths=(4,), strides=(1,), dtype="float16")
+    message = r"range of the model's float16 \(1\): bn1.running_var"
+    with pytest.raises(ValueError, match=message):
+        load_checkpoint(model, tmp_path / "large.pth")
+    mixed = ResNet((1,), widths=(4,), strides=(1,), dtype="mixed_float16")
+    load_checkpoint(mixed, tmp_path / "large.pth")  # weights are float32
+
+
+def test_bfloat16_weights_are_saved_as_float32(tmp_path):
+    model = ResNet((1,), widths=(4,), strides=(1,), dtype="bfloat16")
+    save_checkpoint(model, tmp_path / "model.pth")
+    saved = torch.load(tmp_path / "model.pth", weights_only=True)
+    kernel = saved["conv1.weight"]
+    assert kernel.dtype == torch.float32
+    expected = keras.ops.cast(model.get_layer("conv1").kernel, "float32")
+    np.testing.assert_array_equal(
+        kernel.numpy(),
+        keras.ops.convert_to_numpy(expected).transpose(3, 2, 0, 1),
+    )

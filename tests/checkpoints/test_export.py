@@ -1,5 +1,6 @@
 """Exported backbones, used by someone who does not know this package."""
 
+import contextlib
 import functools
 import importlib.util
 import os
@@ -22,6 +23,7 @@ from keras_vicregl.models.backbones import (
     SmallResNet,
     state_dict_layout,
 )
+from keras_vicregl.views.normalization import IMAGENET_MEAN, IMAGENET_STD
 
 BACKEND = keras.backend.backend()
 # Two image sizes, two batch sizes.
@@ -193,6 +195,58 @@ def test_preprocessing_takes_bytes(small, name, served, tmp_path):
     found = served(tmp_path / name, {"bytes": pixels})
     normalized = ((pixels / 255 - mean) / std).astype("float32")
     assert_close(found, expected_outputs(small, {"bytes": normalized}))
+
+
+@contextlib.contextmanager
+def global_policy(name):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("name", ["served", "served.onnx", "served.keras"])
+def test_exports_are_in_float32_whatever_the_policy(
+    name, policy, served, tmp_path
+):
+    if is_tested_by_tensorflow(name) and policy == "mixed_bfloat16":
+        pytest.skip("as under TensorFlow")
+    backbone = SmallResNet(widths=(4, 4, 8, 8), dtype=policy)
+    copy = SmallResNet(widths=(4, 4, 8, 8), dtype="float32")
+    seeded_weights.assign(state_dict_layout(backbone), seed=1)
+    copy.set_weights(backbone.get_weights())
+    rng = np.random.default_rng(0)
+    pixels = {"bytes": rng.integers(0, 256, (2, 32, 32, 3)).astype("uint8")}
+    mean, std = np.array(IMAGENET_MEAN), np.array(IMAGENET_STD)
+    normalized = ((pixels["bytes"] / 255 - mean) / std).astype("float32")
+    # Whatever the layers that the export adds would take.
+    with global_policy(policy):
+        export(backbone, tmp_path / name, preprocessing=True)
+        assert keras.config.dtype_policy().name == policy
+    expected = expected_outputs(copy, {"bytes": normalized})
+    if name.endswith(".keras"):
+        model = keras.saving.load_model(tmp_path / name)
+        found = {"bytes/feature_map": run(model, pixels["bytes"])}
+        expected = {key: expected[key] for key in found}
+    else:
+        found = served(tmp_path / name, pixels)
+    assert {value.dtype for value in found.values()} == {np.dtype("float32")}
+    assert_close(found, expected)
+    assert backbone.dtype_policy.name == policy
+
+
+def test_weights_that_are_not_finite_are_not_exported(tmp_path):
+    backbone = SmallResNet(widths=(4, 4, 4, 4), dtype="float16")
+    norm = backbone.get_layer("bn1")
+    norm.moving_variance.assign(np.full(4, 1e6, "float32"))
+    with pytest.raises(
+        ValueError, match=r"1 weights.*bn1/moving_variance.*655"
+    ):
+        export(backbone, tmp_path / "backbone.keras")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("preprocessing", [False, True])

@@ -50,7 +50,10 @@ def test_figures_of_an_exported_backbone(backbone, tmp_path, name):
         np.testing.assert_allclose(
             theirs["features"], ours["features"], atol=1e-5 * largest
         )
-    assert evaluate_knn(None, *found, k=5) == evaluate_knn(None, *expected, k=5)
+    # Of neighbours that are as near to 1e-5 one or the other is taken, which
+    # may decide the class of an image.
+    theirs, ours = (evaluate_knn(None, *f, k=5) for f in (found, expected))
+    assert theirs == pytest.approx(ours, abs=1 / 32)
     for evaluate in (evaluate_linear, evaluate_segmentation):
         theirs = evaluate(None, *found, epochs=3)
         ours = evaluate(None, *expected, epochs=3)

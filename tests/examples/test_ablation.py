@@ -7,6 +7,7 @@ import pathlib
 
 import keras
 import pytest
+from backend_tools import eager_steps
 
 from keras_vicregl.data import digit_scenes
 
@@ -70,7 +71,8 @@ def test_a_run_is_stored_and_not_run_again(ablation, tmp_path, monkeypatch):
         epochs=1, results=tmp_path / "results", runs=tmp_path / "runs"
     )
     scenes = {split: digit_scenes(split, n) for split, n in sizes.items()}
-    ablation.run("feature_later", 3, arguments, scenes)
+    with eager_steps():
+        ablation.run("feature_later", 3, arguments, scenes)
     path = tmp_path / "results" / "feature_later-3.json"
     stored = json.loads(path.read_text())
     assert stored["method"] == "feature_later"

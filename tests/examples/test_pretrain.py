@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from backend_tools import eager_steps
 
-from keras_vicregl import recipes
+from keras_vicregl import checkpoints, recipes
 from keras_vicregl.training import TrainingLog, _callbacks, read_rows
 
 SCRIPT = pathlib.Path(__file__).parents[2] / "examples" / "pretrain.py"
@@ -134,6 +134,31 @@ def test_a_finished_run_is_not_trained_again(script, lives):
     assert run(script, *ARGUMENTS, "--output", output) == 0
     assert (output / "steps.jsonl").read_bytes() == rows
     assert (output / "backbone.keras").exists()
+
+
+@pytest.mark.parametrize(
+    ("chosen", "written"),
+    [
+        (["onnx"], {"backbone.keras": "keras", "backbone.onnx": "onnx"}),
+        (
+            ["saved_model"],
+            {"backbone.keras": "keras", "backbone": "saved_model"},
+        ),
+        (["keras"], {"backbone.keras": "keras"}),
+    ],
+)
+def test_formats_are_written_besides_the_keras_file(
+    script, lives, monkeypatch, chosen, written
+):
+    found = {}
+    monkeypatch.setattr(
+        checkpoints,
+        "export",
+        lambda model, path, kind: found.update({path.name: kind}),
+    )
+    arguments = [*ARGUMENTS, "--output", lives[0], "--export", *chosen]
+    assert run(script, *arguments) == 0
+    assert found == written
 
 
 def test_a_run_does_not_continue_with_other_settings(script, lives):

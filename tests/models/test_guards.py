@@ -1,6 +1,7 @@
 """Runs that go wrong are stopped, or warned of, at the right moment."""
 
 import re
+import threading
 import warnings
 
 import keras
@@ -69,6 +70,21 @@ def test_the_epochs_after_a_resumed_one_count_from_their_beginning():
         guard.on_train_batch_begin(3)
 
 
+def test_a_step_that_is_read_after_the_next_is_named_all_the_same():
+    """Threads in which Keras has logs read do not come in order."""
+    guard = StopOnNonFinite()
+    guard.set_model(linear("sgd"))
+    guard.on_epoch_begin(0)
+    for batch in range(3):
+        guard.on_train_batch_begin(batch)
+    guard.on_train_batch_end(0, {"loss": 1.0})
+    guard.on_train_batch_end(2, {"loss": np.inf})
+    late = threading.Timer(0.1, guard.on_train_batch_end, (1, {"loss": np.inf}))
+    late.start()
+    with pytest.raises(FloatingPointError, match="epoch 1, batch 2 "):
+        guard.on_train_batch_begin(3)
+
+
 @pytest.mark.skipif(
     keras.backend.backend() == "tensorflow", reason="Keras waits there anyway."
 )
@@ -93,8 +109,8 @@ def test_fit_adds_the_guard_where_there_is_none(model, monkeypatch):
         lambda self, x, callbacks, **kwargs: fits.append(callbacks),
     )
     other, own = keras.callbacks.Callback(), StopOnNonFinite(first_batch=3)
-    model.fit({}, callbacks=other)
-    model.fit({}, callbacks=[other, own])
+    model.fit({"views": ()}, callbacks=other)
+    model.fit({"views": ()}, callbacks=[other, own])
     assert isinstance(fits[0][0], StopOnNonFinite)
     assert fits[0][1:] == [other]
     assert fits[1] == [other, own]

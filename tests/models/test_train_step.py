@@ -106,3 +106,42 @@ def test_mixed_float16_trains_with_loss_scaling():
     # The heads compute in float16, of 11 bits, and the objective in float32.
     np.testing.assert_allclose(first["inv"], expected["inv"], rtol=1e-2)
     np.testing.assert_allclose(first["var"], expected["var"], rtol=1e-2)
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow",
+    reason="elsewhere the size of every batch is known",
+)
+@pytest.mark.parametrize("step", ["train_step", "test_step"])
+def test_the_network_waits_for_the_check_of_the_batch_size(step):
+    import tensorflow as tf
+
+    x, _ = small.batch()
+    model = build(VICRegL)
+    model.compile(keras.optimizers.SGD(0.1))
+    specs = tf.nest.map_structure(
+        lambda array: tf.TensorSpec((None, *array.shape[1:])), x
+    )
+    labels = tf.TensorSpec((None,), tf.int32)
+    function = tf.function(getattr(model, step), autograph=False)
+    graph = function.get_concrete_function((specs, labels)).graph
+
+    def comes_after_an_assertion(operation):
+        seen, waiting = set(), [operation]
+        while waiting:
+            operation = waiting.pop()
+            if operation.type == "Assert" or "Assert" in operation.name:
+                return True
+            if operation.name not in seen:
+                seen.add(operation.name)
+                waiting += operation.control_inputs
+                waiting += [tensor.op for tensor in operation.inputs]
+        return False
+
+    convolutions = [
+        operation
+        for operation in graph.get_operations()
+        if operation.type.startswith("Conv2D")
+    ]
+    assert len(convolutions) >= 9  # three layers, three views
+    assert all(map(comes_after_an_assertion, convolutions))

@@ -73,7 +73,9 @@ def build():
             use_ema=True,
             ema_momentum=0.8,
             gradient_accumulation_steps=2,
-        )
+        ),
+        # Quicker than tracing, for so few steps.
+        run_eagerly=keras.backend.backend() == "tensorflow",
     )
     return model
 

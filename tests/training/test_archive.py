@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from keras_vicregl.storage import files
-from keras_vicregl.training._archive import (
+from keras_vicregl.training.saving.archive import (
     DamagedArchiveError,
     read_arrays,
     read_description,

@@ -152,17 +152,19 @@ def test_what_was_killed_while_writing_is_removed(copied):
     assert not partial.exists()
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"units": 4}, r"kernel of shape \(2, 3\), not .*\(2, 4\)"),
-        ({"optimizer": "sgd"}, "variables, not"),
-    ],
-)
-def test_another_model_or_optimizer_is_an_error(trained, change, message):
-    with pytest.raises(ValueError, match=message) as caught:
-        checkpoint_in(trained[0]).restore(build(**change))
-    assert "another model or optimizer" in str(caught.value)
+def test_another_model_is_an_error(trained):
+    message = r"another model .*kernel of shape \(2, 3\), not .*\(2, 4\)"
+    with pytest.raises(ValueError, match=message):
+        checkpoint_in(trained[0]).restore(build(units=4))
+
+
+def test_another_optimizer_of_an_older_checkpoint_is_an_error(tmp_path):
+    """Which does not say what it was of."""
+    name = "epoch-0001-step-00000000.npz"
+    source = pathlib.Path(__file__).parent / "saved" / "torch" / name
+    shutil.copy(source, tmp_path / name)
+    with pytest.raises(ValueError, match=r"another model or .* variables, not"):
+        checkpoint_in(tmp_path).restore(build("sgd"))
 
 
 def test_another_number_of_batches_is_an_error(trained):

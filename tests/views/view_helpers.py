@@ -3,10 +3,7 @@
 import numpy as np
 from keras import ops
 
-from keras_vicregl.views import (
-    MultiView,
-    ViewGroup,
-)
+from keras_vicregl.views import MultiView, ViewGroup
 
 SOURCE = (96, 60)
 GROUPS = [

@@ -9,7 +9,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_vicregl.data._checks import check_integer, check_shard, check_start
+from keras_vicregl.data._checks import (
+    check_fixed,
+    check_integer,
+    check_shard,
+    check_start,
+)
+from keras_vicregl.data.batches.identity import examples_of, identity_of
 from keras_vicregl.data.sources.arrays import ArraySource, from_arrays
 from keras_vicregl.data.streams.epochs import Plan
 from keras_vicregl.data.streams.order import epoch_seeds, shuffled
@@ -44,6 +50,9 @@ class ArrayBatches(keras.utils.PyDataset):
         shuffle: Whether the examples come in another order in each epoch.
         drop_remainder: Whether to drop the last batch where it is smaller.
         start: Epoch and step at which the first iteration begins.
+        fixed: Whether every iteration is the same epoch, that of `start`: the
+            same views in the same batches, so that `val_loss` is comparable
+            from one evaluation to the next, and in a resumed run.
         shard: Number of this process, and how many there are. Process p of P
             gets rows p B / P to (p + 1) B / P of each batch of B.
         workers: Threads that prepare batches; with 1, `fit` prepares each when
@@ -74,6 +83,7 @@ class ArrayBatches(keras.utils.PyDataset):
         shuffle: bool = True,
         drop_remainder: bool = True,
         start: tuple[int, int] = (0, 0),
+        fixed: bool = False,
         shard: tuple[int, int] = (0, 1),
         workers: int = 1,
         max_queue_size: int = 10,
@@ -88,7 +98,7 @@ class ArrayBatches(keras.utils.PyDataset):
             )
         check_integer("batch_size", batch_size, smallest=1)
         self._seed = check_integer("seed", seed, smallest=0)
-        self._multi_view = multi_view
+        self._multi_view = self.multi_view = multi_view
         self._arrays = _images_and_labels(arrays)
         self._count = len(self._arrays[IMAGES])
         self._plan = Plan(
@@ -104,6 +114,11 @@ class ArrayBatches(keras.utils.PyDataset):
                 f"{batch_size}. Lower it, or pass drop_remainder=False."
             )
         self._position = check_start(start, self._steps)
+        self._fixed = check_fixed(fixed, self._position[1])
+        # For `pretrain`.
+        source = ArraySource(self._arrays)
+        self.identity = identity_of(source, self._plan, self._seed)
+        self.examples = examples_of(self._count, self._plan, self._seed)
         self._lock = threading.Lock()
         self._present = None
         self._within_epoch = self._reached_the_end = False
@@ -135,7 +150,7 @@ class ArrayBatches(keras.utils.PyDataset):
         for step in range(first, self._steps):
             batch = self._batch(epoch, step)
             if step == self._steps - 1:
-                self._position = epoch + 1, 0
+                self._pass()
             yield batch
 
     def on_epoch_begin(self) -> None:
@@ -146,8 +161,13 @@ class ArrayBatches(keras.utils.PyDataset):
         """Called by `fit`: the next epoch follows, if this one was whole."""
         # Also called without an epoch, and after a look at a batch or two.
         if self._within_epoch and self._reached_the_end:
-            self._position = self._position[0] + 1, 0
+            self._pass()
         self._within_epoch = self._reached_the_end = False
+
+    def _pass(self) -> None:
+        """Moves on to the next epoch."""
+        if not self._fixed:
+            self._position = self._position[0] + 1, 0
 
     def _batch(self, epoch: int, step: int) -> tuple[Any, ...]:
         view_seed, order = self._epoch(epoch)

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from keras_vicregl.data._checks import check_integer, check_shard, check_start
+from keras_vicregl.data._checks import (
+    check_fixed,
+    check_integer,
+    check_shard,
+    check_start,
+)
+from keras_vicregl.data.batches.identity import examples_of, identity_of
 from keras_vicregl.data.batches.view_making import (
     MultiViewLike,
     batches_of_views,
@@ -37,6 +43,7 @@ def view_batches(
     shuffle: bool | int = True,
     drop_remainder: bool = True,
     start: tuple[int, int] = (0, 0),
+    fixed: bool = False,
     shard: tuple[int, int] = (0, 1),
     prefetch: int | None = None,
 ) -> tf.data.Dataset:
@@ -59,6 +66,15 @@ def view_batches(
         batches = view_batches(..., start=(epoch, step))
         model.fit(batches, initial_epoch=epoch, epochs=epoch + 1)
         model.fit(batches, initial_epoch=epoch + 1, epochs=100)
+
+    What is validated on should be the same each time:
+
+        model.fit(
+            view_batches(train, views, batch_size=256, seed=0),
+            validation_data=view_batches(
+                test, views, batch_size=256, seed=0, fixed=True
+            ),
+        )
 
     Where an image cannot be read and `on_error="skip"` was given to `load`,
     the one before it in the batch (of this process) takes its place, and the
@@ -85,6 +101,9 @@ def view_batches(
         start: Epoch and step at which the first iteration begins; each further
             one is the next epoch. With a step other than 0 the data set has
             no cardinality, since the first epoch is shorter.
+        fixed: Whether every iteration is the same epoch, that of `start`: the
+            same views in the same batches, so that `val_loss` is comparable
+            from one evaluation to the next, and in a resumed run.
         shard: Number of this process, and how many there are. Process p of P
             gets rows p B / P to (p + 1) B / P of each batch of B. (Of a stream
             each process reads all, but decodes its own part only.)
@@ -135,10 +154,11 @@ def view_batches(
             f"batch_size={batch_size}. Lower it, or pass drop_remainder=False."
         )
     epoch, step = check_start(start, steps)
+    fixed = check_fixed(fixed, step)
 
     # Not on a GPU, where constants would stay.
     with tf.device("cpu"):
-        position = epochs.Position((epoch, step))
+        position = epochs.Position((epoch, step), fixed)
         groups = epochs.epochs(
             lambda order_seed: source._groups(plan, order_seed),
             seed=seed,
@@ -153,9 +173,17 @@ def view_batches(
             tf.data.AUTOTUNE if prefetch is None else prefetch
         )
         batches = epochs.finish_epochs(batches, position, steps)
-        if step or steps == tf.data.UNKNOWN_CARDINALITY:
-            return batches
-        return batches.apply(tf.data.experimental.assert_cardinality(steps))
+        if not step and steps != tf.data.UNKNOWN_CARDINALITY:
+            batches = batches.apply(
+                tf.data.experimental.assert_cardinality(steps)
+            )
+    # For `fit` and `pretrain`.
+    batches.multi_view = multi_view
+    batches.identity = identity_of(source, plan, seed)
+    # What a `tf.data.Dataset` shuffles only it knows.
+    if not isinstance(source, _DatasetSource):
+        batches.examples = examples_of(source._cardinality, plan, seed)
+    return batches
 
 
 def steps_per_epoch(

@@ -120,13 +120,14 @@ def _maker(
 
         from keras_vicregl.data.decoding import images as decoding
 
-        def whole(example: dict) -> dict:
+        def whole(example: dict, index: tf.Tensor, element: Any) -> dict:
+            note = source._note_dark(index, element)
             return multi_view(
-                decoding.decode_example(example, source.mask_labels)
+                decoding.decode_example(example, source.mask_labels, note)
             )
 
         if decode_whole or not takes_files:
-            return whole(example)
+            return whole(example, index, element)
         # Not written into the graph of those it is not for.
         apart = tf.function(
             whole,
@@ -136,7 +137,7 @@ def _maker(
         return tf.cond(
             decoding.is_plain_jpeg(example[IMAGES]),
             lambda: multi_view(_with_mask(example, source.mask_labels)),
-            lambda: apart(example),
+            lambda: apart(example, index, element),
         )
 
     return make

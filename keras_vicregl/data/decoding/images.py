@@ -9,6 +9,7 @@ decoded is an error of the operation.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -31,9 +32,13 @@ from keras_vicregl.views.keys import IMAGES, MASKS
 _PALETTE = 3  # colour type of PNG
 _GRAY = 0
 
+Note = Callable[[tf.Tensor], tf.Tensor]
+
 
 def decode_example(
-    encoded: dict[str, Any], mask_labels: np.ndarray | None = None
+    encoded: dict[str, Any],
+    mask_labels: np.ndarray | None = None,
+    note_dark: Note | None = None,
 ) -> dict[str, tf.Tensor]:
     """An example whose image, and mask if it has one, are no longer files.
 
@@ -42,6 +47,7 @@ def decode_example(
             `"images"` and perhaps `"segmentation_masks"`, and under `"boxes"`
             what `data.boxes.packed` makes.
         mask_labels: See `decode_mask`.
+        note_dark: See `decode_image`.
 
     Returns:
         The dictionary with `"images"` (H, W, 3) and `"segmentation_masks"`
@@ -51,7 +57,7 @@ def decode_example(
         tf.errors.InvalidArgumentError: If they cannot be decoded, or differ in
             height or width.
     """
-    image = decode_image(encoded[IMAGES])
+    image = decode_image(encoded[IMAGES], note_dark)
     size = tf.shape(image)[:2]
     example = {**encoded, IMAGES: image}
     if MASKS in encoded:
@@ -76,11 +82,15 @@ def of_size(mask: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
     )
 
 
-def decode_image(data: tf.Tensor) -> tf.Tensor:
+def decode_image(data: tf.Tensor, note_dark: Note | None = None) -> tf.Tensor:
     """Pixels of an image file, turned as its Exif orientation says.
 
     Args:
         data: Scalar string, the contents of the file.
+        note_dark: Called, and the operation that it returns run, for a file of
+            16 bits a channel of which the upper half of the range is not used,
+            with its largest value: of what the lower bits tell little is left
+            in 8 bits.
 
     Returns:
         (H, W, 3) uint8.
@@ -88,9 +98,19 @@ def decode_image(data: tf.Tensor) -> tf.Tensor:
     Raises:
         tf.errors.InvalidArgumentError: If it is no image, or damaged.
     """
-    image = tf.cond(
-        _is_jpeg(data), lambda: _decode_jpeg(data), lambda: _decode_other(data)
-    )
+
+    def other() -> tf.Tensor:
+        image, largest = _decode_other(data)
+        if note_dark is None:
+            return image
+        is_dark = (largest > 0) & (largest < 2**15)
+        noted = tf.cond(
+            is_dark, lambda: note_dark(largest), lambda: tf.zeros((), tf.int64)
+        )
+        with tf.control_dependencies([noted]):
+            return tf.identity(image)
+
+    image = tf.cond(_is_jpeg(data), lambda: _decode_jpeg(data), other)
     return tf.ensure_shape(image, (None, None, 3))
 
 
@@ -160,20 +180,38 @@ def _decode_jpeg(data: tf.Tensor) -> tf.Tensor:
 
 
 @set_apart
-def _decode_other(data: tf.Tensor) -> tf.Tensor:
-    def png() -> tf.Tensor:
-        image = tf.io.decode_png(data, channels=3)
-        return turned(image, png_orientation(data))
+def _decode_other(data: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Pixels, and the largest value of a PNG of 16 bits (of others -1)."""
 
-    def gif() -> tf.Tensor:
-        return tf.io.decode_image(data, channels=3, expand_animations=False)
+    def png() -> tuple[tf.Tensor, tf.Tensor]:
+        image, largest = tf.cond(
+            bytes_at(data, 24, 1)[0] == 16, png_of_16_bits, png_of_8_bits
+        )
+        return turned(image, png_orientation(data)), largest
 
-    def webp() -> tf.Tensor:
+    def png_of_16_bits() -> tuple[tf.Tensor, tf.Tensor]:
+        wide = tf.cast(tf.io.decode_png(data, 3, tf.uint16), tf.int32)
+        return tf.cast(wide // 256, tf.uint8), tf.reduce_max(wide)
+
+    def png_of_8_bits() -> tuple[tf.Tensor, tf.Tensor]:
+        return tf.io.decode_png(data, channels=3), tf.constant(-1)
+
+    def gif() -> tuple[tf.Tensor, tf.Tensor]:
+        image = tf.io.decode_image(data, channels=3, expand_animations=False)
+        return image, tf.constant(-1)
+
+    def bmp() -> tuple[tf.Tensor, tf.Tensor]:
+        return _decode_bmp(data), tf.constant(-1)
+
+    def webp() -> tuple[tf.Tensor, tf.Tensor]:
         frames = tf.io.decode_webp(_safe_webp(data))
-        return turned(frames[0, :, :, :3], webp_orientation(data))
+        image = turned(frames[0, :, :, :3], webp_orientation(data))
+        return image, tf.constant(-1)
 
-    decoders = [png, gif, lambda: _decode_bmp(data), webp, _refuse]
-    return tf.switch_case(_kind(data), decoders)
+    def refused() -> tuple[tf.Tensor, tf.Tensor]:
+        return _refuse(), tf.constant(-1)
+
+    return tf.switch_case(_kind(data), [png, gif, bmp, webp, refused])
 
 
 def _is_jpeg(data: tf.Tensor) -> tf.Tensor:

@@ -9,7 +9,9 @@ import numpy as np
 
 from keras_vicregl.data._checks import check_labels
 from keras_vicregl.data.boxes import BOXES, check_box_arrays
+from keras_vicregl.data.sources.array_rows import ArrayRows, row_reader
 from keras_vicregl.data.sources.image_source import ImageSource
+from keras_vicregl.data.sources.mask_labels import IGNORED
 from keras_vicregl.data.streams.order import shuffled
 from keras_vicregl.views.keys import IMAGES, LABELS, MASKS
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 def as_dataset(arrays: Mapping[str, np.ndarray]) -> tf.data.Dataset:
     """A `tf.data.Dataset` of the single examples in a dictionary of arrays.
+
+    They are read from the arrays one by one, not copied into TensorFlow.
 
     Args:
         arrays: Arrays (N, ...) such as `digit_scenes` returns.
@@ -37,10 +41,11 @@ def as_dataset(arrays: Mapping[str, np.ndarray]) -> tf.data.Dataset:
     """
     import tensorflow as tf
 
-    common_length(arrays)
+    count = common_length(arrays)
     # Not on a GPU, where they would stay.
     with tf.device("cpu"):
-        return tf.data.Dataset.from_tensor_slices(dict(arrays))
+        read = row_reader({k: _as_array(v) for k, v in arrays.items()})
+        return tf.data.Dataset.range(count).map(read)
 
 
 def common_length(arrays: Mapping[str, np.ndarray]) -> int:
@@ -64,6 +69,7 @@ class ArraySource(ImageSource):
         num_classes: See `ImageSource`.
         class_names: See `ImageSource`.
         box_class_names: See `ImageSource`.
+        ignore_label: See `ImageSource`.
     """
 
     _is_decoded = True
@@ -76,6 +82,7 @@ class ArraySource(ImageSource):
         num_classes: int | None = None,
         class_names: Sequence[str] | None = None,
         box_class_names: Sequence[str] | None = None,
+        ignore_label: int = IGNORED,
     ) -> None:
         super().__init__(
             name,
@@ -85,6 +92,7 @@ class ArraySource(ImageSource):
             has_masks=MASKS in arrays,
             has_boxes=BOXES in arrays,
             box_class_names=box_class_names,
+            ignore_label=ignore_label,
         )
         self._arrays = dict(arrays)
 
@@ -102,14 +110,12 @@ class ArraySource(ImageSource):
             )
 
     def _reader(self) -> Callable[[Any, Any], dict]:
-        import tensorflow as tf
+        read = row_reader(self._arrays)
+        return lambda index, element: read(index)
 
-        tensors = {k: tf.convert_to_tensor(v) for k, v in self._arrays.items()}
 
-        def read(index: tf.Tensor, element: Any) -> dict:
-            return {k: tf.gather(v, index) for k, v in tensors.items()}
-
-        return read
+def _as_array(value: Any) -> Any:
+    return value if isinstance(value, ArrayRows) else np.asarray(value)
 
 
 def as_source(
@@ -124,6 +130,7 @@ def from_arrays(
     name: str = "arrays",
     class_names: Sequence[str] | None = None,
     box_class_names: Sequence[str] | None = None,
+    ignore_label: int = IGNORED,
 ) -> ArraySource:
     """A source of arrays that are images, labels and so on, as they must be.
 
@@ -134,6 +141,7 @@ def from_arrays(
         name: See `ImageSource`.
         class_names: See `ImageSource`.
         box_class_names: See `ImageSource`.
+        ignore_label: See `ImageSource`.
 
     Raises:
         ValueError: If they are not.
@@ -164,4 +172,6 @@ def from_arrays(
         arrays[LABELS], num_classes = check_labels(
             arrays[LABELS], shape[0], class_names
         )
-    return ArraySource(arrays, name, num_classes, class_names, box_class_names)
+    return ArraySource(
+        arrays, name, num_classes, class_names, box_class_names, ignore_label
+    )

@@ -59,7 +59,8 @@ class FileCache:
             with tf.control_dependencies([self._kept.insert(number, new)]):
                 return tf.identity(new)
 
-        kept = self._kept.lookup(number)
+        # The table does not tell the shape of what it holds.
+        kept = tf.ensure_shape(self._kept.lookup(number), ())
         kept = tf.cond(tf.equal(kept, ""), keep, lambda: kept)
         return kept if self._folder is None else tf.io.read_file(kept)
 

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import os
 import pathlib
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from keras_vicregl.data._checks import check_labels
+from keras_vicregl.data.decoding.formats import named, not_png, undecodable
+from keras_vicregl.data.sources.folders import (
+    Listing,
+    list_images,
+    split_roots,
+    warn_of_looks,
+    within_splits,
+)
 from keras_vicregl.data.sources.image_source import ImageSource
-from keras_vicregl.views.keys import IMAGES, LABELS, MASKS
+from keras_vicregl.views.keys import IMAGES, LABELS, MASKS, NO_LABEL
 
 if TYPE_CHECKING:
     import numpy as np
     import tensorflow as tf
-
-# What is taken for an image. Not all of these can be decoded: those that cannot
-# are told of rather than passed over.
-_SUFFIXES = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp"),
-    *(".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2"),
-)
 
 Path = str | os.PathLike
 
@@ -102,49 +104,48 @@ def from_folder(
 
     Args:
         folder: Its path.
-        split: Name of a folder in it, to take instead.
-        labels: Whether the names of the folders in it are classes, where it
-            has folders and no images of its own.
-        masks: Folder of masks: as the images' one, with PNG files.
+        split: Name of a folder in it, to take instead, or of several, joined by
+            "+".
+        labels: Whether the names of the folders in it are classes, where it has
+            two or more. Those of splits are not: classes are the folders in
+            them.
+        masks: Folder of masks: as the images' one, with PNG files. Of several
+            splits it has their folders.
         class_names: Names of the classes, in order. Default: all, sorted.
         **options: Of `FileSource`.
 
     Raises:
-        ValueError: If something is not there.
+        ValueError: If something is not there, or cannot be decoded.
     """
-    root = pathlib.Path(folder).expanduser()
-    if split is not None:
-        root = _split_of(root, split)
-    if not root.is_dir():
-        raise ValueError(f"There is no folder {str(root)!r}.")
-    paths = _images_in(root)
-    if not paths:
-        raise ValueError(
-            f"There are no images in the folder {str(root)!r}, nor in folders "
-            f"in it: no files that end in {', '.join(_SUFFIXES)}."
-        )
-    parts = [os.path.relpath(path, root).split(os.sep) for path in paths]
+    base = pathlib.Path(folder).expanduser()
+    roots = [base] if split is None else split_roots(base, split)
+    if not roots[0].is_dir():
+        raise ValueError(f"There is no folder {str(roots[0])!r}.")
+    cache = options.get("cache", False)
+    found = [list_images(root, cache) for root in roots]
+    paths = [path for each in found for path in each.paths]
+    name = str(roots[0] if len(roots) == 1 else base / split)
     numbers = num_classes = None
-    if labels and all(len(part) > 1 for part in parts):
-        folders = [part[0] for part in parts]
-        names = class_names
-        if names is None:
-            names = sorted(e.name for e in _entries(root) if e.is_dir())
-        # One folder for all is no class.
-        if class_names is not None or len(names) > 1:
-            class_names = names
-            numbers = _numbers_of(folders, names, root)
-            numbers, num_classes = check_labels(numbers, len(paths), names)
+    folders, names = _folders_and_classes(found, class_names)
+    if class_names is None:
+        warn_of_looks(name, folders, names, labels)
+    if labels and (class_names is not None or _are_classes(folders, names)):
+        if class_names is not None and not any(folders):
+            raise _no_folders(name)
+        numbers, num_classes = _labels(folders, class_names or names, name)
+        class_names = class_names or names
     elif class_names is not None:
-        raise ValueError(
-            f"class_names were given, but {str(root)!r} has no folder for each "
-            "class (or labels=False was given)."
-        )
-    return FileSource(
-        str(root),
+        raise _no_folders(name)
+    mask_paths = None
+    if masks is not None:
+        top = base if len(roots) > 1 else roots[0]
+        parts = [os.path.relpath(path, top).split(os.sep) for path in paths]
+        mask_paths = _masks_of(parts, pathlib.Path(masks))
+    return _source(
+        name,
         paths,
         numbers,
-        None if masks is None else _masks_of(parts, pathlib.Path(masks)),
+        mask_paths,
         num_classes=num_classes,
         class_names=class_names,
         **options,
@@ -163,13 +164,14 @@ def from_files(
 
     Args:
         paths: One an image.
-        labels: Integers, one an image, or None.
+        labels: Integers, one an image, -1 for none; or None.
         masks: Paths of masks, one an image, or None.
         class_names: Names of the classes, or None.
         **options: Of `FileSource`.
 
     Raises:
-        ValueError: If there are none, or lists differ in length.
+        ValueError: If there are none, lists differ in length, or a file cannot
+            be decoded.
     """
     if not paths:
         raise ValueError("The list of files is empty: there are no images.")
@@ -181,7 +183,7 @@ def from_files(
     num_classes = None
     if labels is not None:
         labels, num_classes = check_labels(labels, len(paths), class_names)
-    return FileSource(
+    return _source(
         f"{len(paths)} files",
         [os.fspath(path) for path in paths],
         labels,
@@ -192,53 +194,101 @@ def from_files(
     )
 
 
-def _split_of(root: pathlib.Path, split: str) -> pathlib.Path:
-    folder = root / split
-    if root.is_dir() and not folder.is_dir():
-        found = sorted(e.name for e in _entries(root) if e.is_dir())
-        raise ValueError(
-            f"split={split!r} must be a folder in {str(root)!r}. It has "
-            + (", ".join(map(repr, found[:10])) if found else "no folders")
-            + ". Pass split=None for all of it."
+def _source(
+    name: str,
+    paths: list[str],
+    labels: np.ndarray | None,
+    masks: list[str] | None,
+    **options: Any,
+) -> FileSource:
+    """A source of the files that can be decoded; others are told of."""
+    bad = undecodable(paths)
+    wrong = [paths[number] for number in bad]
+    kinds = "JPEG, PNG, GIF, BMP or WebP"
+    if masks is not None and not bad:
+        bad, kinds = not_png(masks), "PNG, as masks must be"
+        wrong = [masks[number] for number in bad]
+    if bad:
+        text = f"{len(bad)} of {len(paths)} files of {name} are not {kinds}"
+        if options.get("on_error", "raise") == "raise" or len(bad) == len(
+            paths
+        ):
+            raise ValueError(
+                f"{text}, and cannot be read: {named(wrong)}. Convert or remove"
+                " them, or leave them out by on_error='skip'."
+            )
+        warnings.warn(
+            f"{text}, and are left out: {named(wrong)}.", stacklevel=2
         )
-    return folder
+        keep = sorted(set(range(len(paths))) - set(bad))
+        paths = [paths[number] for number in keep]
+        masks = masks and [masks[number] for number in keep]
+        labels = None if labels is None else labels[keep]
+        return _source(name, paths, labels, masks, **options)
+    return FileSource(name, paths, labels, masks, **options)
 
 
-def _entries(folder: Path) -> list[os.DirEntry]:
-    """What is in a folder and not hidden."""
-    with os.scandir(folder) as entries:
-        return [entry for entry in entries if not entry.name.startswith(".")]
+def _folders_and_classes(
+    found: Sequence[Listing], class_names: Sequence[str] | None
+) -> tuple[list[str | None], list[str]]:
+    """Of each image its folder, None if it is in none; and those of classes."""
+    folders, names = [], set()
+    for each in found:
+        parts, classes = each.parts(), each.classes
+        if class_names is None or not set(classes) & set(class_names):
+            parts, classes = within_splits(each)
+        if classes is None:
+            return [None for each in found for _ in each.paths], []
+        folders += [part[0] if len(part) > 1 else None for part in parts]
+        names |= set(classes)
+    return folders, sorted(names)
 
 
-def _images_in(root: pathlib.Path) -> list[str]:
-    """Paths of all images, in an order that is the same everywhere."""
-    paths, folders, seen = [], [str(root)], set()
-    while folders:
-        folder = folders.pop()
-        # Links may lead back to where they are.
-        place = os.path.realpath(folder)
-        if place in seen:
-            continue
-        seen.add(place)
-        for entry in _entries(folder):
-            if entry.is_dir():
-                folders.append(entry.path)
-            elif os.path.splitext(entry.name)[1].lower() in _SUFFIXES:
-                paths.append(entry.path)
-    return sorted(paths, key=lambda path: path.split(os.sep))
+def _are_classes(folders: Sequence[str | None], names: Sequence[str]) -> bool:
+    """Whether most images are in one of two folders or more."""
+    # One folder for all is no class.
+    if len(names) < 2:
+        return False
+    outside = folders.count(None)
+    if 2 * outside <= len(folders):
+        return True
+    warnings.warn(
+        f"{outside} of {len(folders)} images are in none of the folders "
+        f"{named(list(names))}, which are not taken for classes. Pass "
+        "class_names if they are, or labels=False.",
+        stacklevel=2,
+    )
+    return False
 
 
-def _numbers_of(
-    folders: Sequence[str], names: Sequence[str], root: pathlib.Path
-) -> list[int]:
-    number_of = {name: number for number, name in enumerate(names)}
+def _labels(
+    folders: Sequence[str | None], names: Sequence[str], root: str
+) -> tuple[np.ndarray, int]:
+    """Labels by folder, -1 for images in none, of which is told."""
+    number_of = {None: NO_LABEL}
+    number_of |= {name: number for number, name in enumerate(names)}
     unknown = sorted(set(folders) - number_of.keys())
     if unknown:
         raise ValueError(
-            f"{str(root)!r} has folders that are not in class_names: "
+            f"{root!r} has folders that are not in class_names: "
             f"{', '.join(map(repr, unknown[:10]))}"
         )
-    return [number_of[folder] for folder in folders]
+    outside = folders.count(None)
+    if outside:
+        warnings.warn(
+            f"{outside} of {len(folders)} images of {root!r} are in no folder "
+            f"of a class: they have no label ({NO_LABEL}).",
+            stacklevel=2,
+        )
+    numbers = [number_of[folder] for folder in folders]
+    return check_labels(numbers, len(folders), names)
+
+
+def _no_folders(name: str) -> ValueError:
+    return ValueError(
+        f"class_names were given, but {name!r} has no folder for each class "
+        "(or labels=False was given)."
+    )
 
 
 def _masks_of(

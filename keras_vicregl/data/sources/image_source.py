@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from keras_vicregl.data.sources.mask_labels import IGNORED
 from keras_vicregl.data.streams import epochs
+from keras_vicregl.data.streams.dark_files import DarkFiles
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,6 +39,8 @@ class ImageSource:
             be read.
         mask_labels: (256,) uint8, what each label in a mask's file becomes, or
             None: masks are as they are in files.
+        ignore_label: The label of pixels that belong to no class: no evaluation
+            trains on them or counts them.
 
     Example:
 
@@ -66,10 +70,16 @@ class ImageSource:
         box_class_names: Sequence[str] | None = None,
         on_error: str = "raise",
         mask_labels: np.ndarray | None = None,
+        ignore_label: int = IGNORED,
     ) -> None:
         if mask_labels is not None and not has_masks:
             raise ValueError(
                 f"mask_labels were given, but {name} has no masks: pass masks."
+            )
+        if ignore_label != IGNORED and not has_masks:
+            raise ValueError(
+                f"ignore_label={ignore_label} was given, but {name} has no "
+                "masks: pass masks."
             )
         self.name = name
         self.num_classes = num_classes
@@ -81,7 +91,9 @@ class ImageSource:
         )
         self.on_error = on_error
         self.mask_labels = mask_labels
+        self.ignore_label = ignore_label
         self._length = length
+        self._dark = DarkFiles(self._name_of)
         # As tf.data counts: below 0 where it is not known.
         self._cardinality = length
 
@@ -128,7 +140,8 @@ class ImageSource:
 
             def make(index: tf.Tensor, element: Any) -> dict:
                 example = encoded(index, element)
-                return images.decode_example(example, self.mask_labels)
+                note = self._note_dark(index, element)
+                return images.decode_example(example, self.mask_labels, note)
 
             failures = self._failures(make, groups.element_spec[1])
             examples = groups.interleave(
@@ -188,6 +201,12 @@ class ImageSource:
     def _name_of(self, index: int, element: Mapping[str, Any]) -> str:
         """What to call an example in a message."""
         return f"{self.name}[{index}]"
+
+    def _note_dark(
+        self, index: tf.Tensor, element: Any
+    ) -> Callable[[tf.Tensor], tf.Tensor]:
+        """What `decode_image` calls for an example that is hardly lit."""
+        return lambda largest: self._dark.note(index, element, largest)
 
     def _failures(self, make: Callable[[Any, Any], Any], spec: Any) -> Failures:
         """What takes note of failures of `make`, of elements of a spec."""

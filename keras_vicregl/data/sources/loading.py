@@ -13,7 +13,11 @@ from keras_vicregl.data.scenes import CLASS_NAMES, digit_scenes
 from keras_vicregl.data.sources.arrays import from_arrays
 from keras_vicregl.data.sources.files import from_files, from_folder
 from keras_vicregl.data.sources.image_source import ImageSource
-from keras_vicregl.data.sources.mask_labels import label_table, relabel
+from keras_vicregl.data.sources.mask_labels import (
+    check_ignore_label,
+    label_table,
+    relabel,
+)
 from keras_vicregl.views.keys import IMAGES, LABELS, MASKS
 
 if TYPE_CHECKING:
@@ -45,6 +49,7 @@ def load(
     labels: bool | str | Sequence[int] = True,
     masks: bool | str | os.PathLike | Sequence[str | os.PathLike] | None = None,
     mask_labels: Mapping[int, int] | None = None,
+    ignore_label: int | None = None,
     boxes: bool | str | None = None,
     class_names: Sequence[str] | None = None,
     on_error: str = "raise",
@@ -60,24 +65,32 @@ def load(
     downloaded if need be. Files are JPEG, PNG, GIF (of which the first picture
     is taken), BMP or WebP. Grayscale, palettes, CMYK and 16 bits become RGB of
     8 bits, transparency is dropped, and images, masks too, are turned as their
-    Exif orientation says. Nothing is read here but names.
+    Exif orientation says. (Of 16 bits the upper 8 are taken; a file in which
+    these are hardly used is told of.) Nothing is read here but names, and the
+    beginning of files whose names do not end as those of these formats do.
 
     Args:
         source: One of
 
             - `"digit_scenes"`, see `digit_scenes`;
             - a folder: its images and those of all folders in it, in the order
-              of their names. Where it has two folders or more and no images of
-              its own, these are the classes;
+              of their names. Where most of its images are in two folders or
+              more, these are the classes, and images outside of them have no
+              label. Folders with names of splits ("train", "val2017") are not:
+              of these all images are taken, and the folders in them are the
+              classes;
             - a name of TFDS, as `"imagenet2012"`, or a builder of TFDS;
             - a list of files;
             - images (N, H, W, 3) uint8, or a dictionary of arrays: `"images"`,
               and optionally `"labels"` (N,), `"segmentation_masks"`
               (N, H, W, 1), and `"boxes"` (N, M, 4) with `"box_classes"` (N, M).
         split: Of scenes and TFDS, `"train"` by default; of a folder, the folder
-            in it to take.
+            in it to take, or several, as `"train+val"`.
         labels: False leaves labels out. Of a list of files: integers, one a
-            file. Of TFDS: perhaps the name of the feature.
+            file. Of TFDS: perhaps the name of the feature. A label of -1 is
+            none: such examples take part in all but classifiers and their
+            figures. Where two sources meet, classes that have names are matched
+            by these, see `match_classes`.
         masks: Segmentation masks, PNG files with the size of their image, whose
             grey values (or indices, where there is a palette) are classes. Of a
             folder: the folder of masks, where they have the images' names. Of
@@ -85,7 +98,11 @@ def load(
             feature. False leaves out those of arrays and scenes.
         mask_labels: What each label in the masks becomes, as
             `CITYSCAPES_TRAIN_IDS`; labels that are not in it become 255, which
-            is ignored. Default: they stay as they are.
+            is ignored. Default: they stay as they are. (Numbers may be text, as
+            in JSON: `{"7": 0}`.)
+        ignore_label: The label of pixels that belong to no class, after
+            `mask_labels`: a border, "void". No evaluation of the source trains
+            on them or counts them. Default: 255.
         boxes: True makes the boxes of scenes, and reads those of TFDS, from the
             feature that has them or is named here: with `"box_classes"`, and
             `"box_is_crowd"`, `"box_is_difficult"` and `"box_areas"` where it
@@ -93,7 +110,10 @@ def load(
             those of arrays. `view_batches` does without them.
         class_names: Names of the classes of labels. Of a folder: which folder
             has which label; by default all, sorted.
-        on_error: What to do about an image that cannot be read - it is missing,
+        on_error: What to do about files that are known not to be of these
+            formats (TIFF): `"raise"` an error here that names them, or
+            `"skip"` them with a warning. And about an image that cannot be read
+            - it is missing,
             damaged, no image, or of another size than its mask - when its turn
             comes. `"raise"` an error that names it, or `"skip"` it and warn at
             the end of the epoch, of how many there were and the first names,
@@ -111,8 +131,9 @@ def load(
         An `ImageSource`.
 
     Raises:
-        ValueError: If there is no such thing, no image in it, labels are not in
-            their range or arrays do not fit together.
+        ValueError: If there is no such thing, no image in it, a file that can
+            not be one, labels are not in their range or arrays do not fit
+            together.
         TypeError: If `source` is none of the kinds above, or an argument is not
             one for it.
         RuntimeError: If TFDS cannot prepare a data set.
@@ -132,6 +153,7 @@ def load(
     table = None
     if mask_labels is not None:
         table = label_table(mask_labels)
+    ignored = check_ignore_label(ignore_label)
     kind = _kind_of(source)
     given = {
         "split": split,
@@ -153,6 +175,7 @@ def load(
             f"{_SCENES}/{split}",
             CLASS_NAMES if LABELS in arrays else None,
             CLASS_NAMES if BOXES in arrays else None,
+            ignored,
         )
     if kind == _ARRAYS:
         arrays = source if isinstance(source, Mapping) else {IMAGES: source}
@@ -163,7 +186,9 @@ def load(
             raise ValueError(
                 f"boxes={boxes!r}: these arrays have no {BOXES!r}."
             )
-        return from_arrays(arrays, class_names=class_names)
+        return from_arrays(
+            arrays, class_names=class_names, ignore_label=ignored
+        )
     if kind == _TFDS:
         from keras_vicregl.data.sources.tfds_source import from_tfds
 
@@ -178,6 +203,7 @@ def load(
             data_dir=data_dir,
             manual_dir=manual_dir,
             mask_labels=table,
+            ignore_label=ignored,
             **options,
         )
     common = {
@@ -186,6 +212,7 @@ def load(
         "cache": _checked_cache(cache, may_be_folder=True),
         "masks": None if masks is False else masks,
         "mask_labels": table,
+        "ignore_label": ignored,
     }
     if masks is True:
         raise ValueError(

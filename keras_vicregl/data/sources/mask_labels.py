@@ -56,14 +56,46 @@ def relabel(masks: np.ndarray, labels: Mapping[int, int]) -> np.ndarray:
     return label_table(labels)[masks]
 
 
-def label_table(labels: Mapping[int, int]) -> np.ndarray:
-    """What each of the labels 0 to 255 becomes, (256,) uint8."""
+def label_table(labels: Mapping[int | str, int]) -> np.ndarray:
+    """What each of the labels 0 to 255 becomes, (256,) uint8.
+
+    Numbers may come as text, for JSON has no others as keys.
+    """
     table = np.full(256, IGNORED, np.uint8)
     for old, new in labels.items():
-        if not (old in range(256) and new in range(256)):
+        numbers = _label(old), _label(new)
+        if None in numbers:
             raise ValueError(
                 "mask_labels must be a dictionary of integers from 0 to 255. "
                 f"Received: {old!r}: {new!r}"
             )
-        table[old] = new
+        table[numbers[0]] = numbers[1]
+    if (table == IGNORED).all():
+        raise ValueError(
+            f"mask_labels={dict(labels)!r} leaves no class: labels that are "
+            f"not in it become {IGNORED}, which is ignored. To leave out one "
+            "label and keep the others pass ignore_label instead."
+        )
     return table
+
+
+def check_ignore_label(label: int | str | None) -> int:
+    """The label of pixels of no class; None is 255.
+
+    Raises:
+        ValueError: If it is not one.
+    """
+    number = IGNORED if label is None else _label(label)
+    if number is None:
+        raise ValueError(
+            "ignore_label must be an integer from 0 to 255. Received: "
+            f"ignore_label={label!r}"
+        )
+    return number
+
+
+def _label(value: int | str) -> int | None:
+    """A label as a number, or None if it is not one."""
+    if isinstance(value, str) and value.isdecimal():
+        value = int(value)
+    return int(value) if value in range(256) else None

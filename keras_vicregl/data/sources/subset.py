@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from keras_vicregl.data.sources.array_rows import rows_of
 from keras_vicregl.data.sources.arrays import ArraySource
 from keras_vicregl.data.sources.files import FileSource
 from keras_vicregl.data.sources.image_source import ImageSource
 from keras_vicregl.data.sources.tfds_source import StreamSource
-from keras_vicregl.views.keys import LABELS
+from keras_vicregl.views.keys import LABELS, NO_LABEL
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -41,12 +42,28 @@ def labels_of(source: ImageSource) -> np.ndarray:
         labels = source._arrays[LABELS]
     elif isinstance(source, FileSource):
         labels = source._labels
-    elif isinstance(source, _Some):
+    elif isinstance(source, SomeOf):
         labels = labels_of(source._source)[source._indices]
     else:
         stream = source._stream.map(lambda example: example[LABELS])
         labels = np.fromiter(stream.as_numpy_iterator(), np.int32)
     return np.asarray(labels, np.int32)
+
+
+def labelled(source: ImageSource) -> ImageSource:
+    """The source of the examples that have a label: all but those with -1.
+
+    Raises:
+        ValueError: If there are none.
+    """
+    rows = np.flatnonzero(labels_of(source) != NO_LABEL)
+    if len(rows) == len(source):
+        return source
+    if not rows.size:
+        raise ValueError(
+            f"Labels are needed: those of {source!r} are all {NO_LABEL}."
+        )
+    return subset(source, rows)
 
 
 def subset(
@@ -91,11 +108,12 @@ def subset(
     name = f"{len(indices)} of {source.name}"
     if isinstance(source, ArraySource):
         return ArraySource(
-            {key: value[indices] for key, value in source._arrays.items()},
+            {k: rows_of(v, indices) for k, v in source._arrays.items()},
             name,
             source.num_classes,
             source.class_names,
             source.box_class_names,
+            source.ignore_label,
         )
     facts = {
         "num_classes": source.num_classes,
@@ -104,15 +122,16 @@ def subset(
         "has_boxes": source.has_boxes,
         "box_class_names": source.box_class_names,
         "mask_labels": source.mask_labels,
+        "ignore_label": source.ignore_label,
         "on_error": source.on_error,
     }
     if isinstance(source, StreamSource):
         stream = _chosen(source._stream, indices, len(source))
         return StreamSource(name, stream, len(indices), cache, **facts)
-    return _Some(source, indices.astype(np.int64), name, **facts)
+    return SomeOf(source, indices.astype(np.int64), name, **facts)
 
 
-class _Some(ImageSource):
+class SomeOf(ImageSource):
     """Examples of a source that can be read in any order."""
 
     def __init__(

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from keras_vicregl.data.boxes import BOXES, packed
 from keras_vicregl.data.sources.image_source import ImageSource
+from keras_vicregl.data.sources.mask_labels import IGNORED
 from keras_vicregl.data.streams import epochs
-from keras_vicregl.views.keys import IMAGES, LABELS, MASKS
+from keras_vicregl.views.keys import IMAGES, LABELS, MASKS, NO_LABEL
 
 if TYPE_CHECKING:
     import numpy as np
@@ -64,10 +65,10 @@ class StreamSource(ImageSource):
             if LABELS in example:
                 label = tf.cast(example[LABELS], tf.int32)
                 example[LABELS] = check(
-                    (label >= 0) & (label < self.num_classes),
+                    (label >= NO_LABEL) & (label < self.num_classes),
                     "label " + tf.as_string(label) + " is none of "
-                    f"{self.num_classes} classes; pass labels=False where "
-                    "images have none",
+                    f"{self.num_classes} classes, nor {NO_LABEL} for none; "
+                    "pass labels=False to leave labels out",
                     label,
                 )
             return example
@@ -92,6 +93,7 @@ def from_tfds(
     data_dir: str | os.PathLike | None,
     manual_dir: str | os.PathLike | None,
     mask_labels: np.ndarray | None = None,
+    ignore_label: int = IGNORED,
     **options: Any,
 ) -> StreamSource:
     """A source of a data set of TFDS.
@@ -107,6 +109,7 @@ def from_tfds(
         data_dir: Where TFDS has or puts it.
         manual_dir: Where files are that TFDS cannot download itself.
         mask_labels: See `ImageSource`.
+        ignore_label: See `ImageSource`.
         **options: Of `tfds.builder`.
 
     Raises:
@@ -156,6 +159,7 @@ def from_tfds(
         box_class_names=keys.box_class_names,
         on_error=on_error,
         mask_labels=mask_labels,
+        ignore_label=ignore_label,
     )
 
 

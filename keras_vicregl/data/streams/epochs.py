@@ -55,10 +55,15 @@ class Position:
     was given up before - `fit` looks at a batch to build a model - is begun
     again. The state is Python's and not a variable of TensorFlow's, which a
     distribution strategy would mirror; it is asked for once an epoch.
+
+    Args:
+        start: Epoch and step at which the first iteration begins.
+        fixed: Whether all begin there.
     """
 
-    def __init__(self, start: tuple[int, int]) -> None:
+    def __init__(self, start: tuple[int, int], fixed: bool = False) -> None:
         self._next = start
+        self._fixed = fixed
         self._lock = threading.Lock()
 
     def begin(self) -> np.ndarray:
@@ -68,7 +73,8 @@ class Position:
     def finish(self, epoch: int) -> np.int64:
         """Note that `epoch` has passed; returns 0. Below 0: the present one."""
         with self._lock:
-            if epoch < 0 or epoch == self._next[0]:
+            passed = epoch < 0 or epoch == self._next[0]
+            if passed and not self._fixed:
                 self._next = (self._next[0] + 1, 0)
         return np.int64(0)
 

@@ -70,19 +70,21 @@ def _distribute(strategy: Any, make_batches: Callable[[], Any], share: int):  # 
 
     Of sizes that are known when the step is compiled.
     """
-    lengths = []
+    made = []
 
     def shares_of(context: Any) -> Any:
         # Workers, or the hosts of a TPU's slice.
         shard = (context.input_pipeline_id, context.num_input_pipelines)
         batches = make_batches(**({} if shard == (0, 1) else {"shard": shard}))
-        lengths.append(batches.cardinality().numpy())
+        made.append(batches)
         return batches.rebatch(share, drop_remainder=True)
 
     shares = strategy.distribute_datasets_from_function(shares_of)
     # That of the shares, of which each device takes one a step. Keras looks
     # here for the number of steps.
-    shares._cardinality = lengths[0]
+    shares._cardinality = made[0].cardinality().numpy()
+    for name in ("identity", "examples"):
+        setattr(shares, name, getattr(made[0], name, None))
     return shares
 
 

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from keras_vicregl.evaluation.checks import warn_if_one_class
+
 
 # Whoever needs them finite checks that.
 @np.errstate(over="ignore", invalid="ignore")
@@ -13,6 +15,15 @@ def linear_scores(features: np.ndarray, parameters: np.ndarray) -> np.ndarray:
         parameters: (F + 1, C): weights, and in the last row biases.
     """
     return features @ parameters[:-1] + parameters[-1]
+
+
+def warn_of_scores(scores: np.ndarray, labels: np.ndarray) -> None:
+    """Warns where scores (N, C) are highest for one class, of several."""
+    classes = scores.shape[1]
+    warn_if_one_class(
+        np.bincount(labels, minlength=classes),
+        np.bincount(scores.argmax(axis=1), minlength=classes),
+    )
 
 
 def top_k_accuracy(scores: np.ndarray, labels: np.ndarray, k: int) -> float:

@@ -12,6 +12,7 @@ from keras_vicregl.evaluation.checks import check_classes, check_training
 from keras_vicregl.evaluation.classification.accuracy import (
     linear_scores,
     top_k_accuracy,
+    warn_of_scores,
 )
 from keras_vicregl.evaluation.classification.classifier import (
     Classifier,
@@ -24,15 +25,20 @@ from keras_vicregl.evaluation.classification.grid import (
 )
 from keras_vicregl.evaluation.classification.label_subset import label_subset
 from keras_vicregl.evaluation.features.extraction import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
     extract_features,
     normalize_images,
 )
+from keras_vicregl.evaluation.features.given import check_source
 from keras_vicregl.evaluation.features.image_batches import (
     common_size,
     image_batches,
 )
+from keras_vicregl.models.backbones.normalization import (
+    remember,
+    resolved,
+    warn_of_own_layers,
+)
+from keras_vicregl.models.plumbing import check_image_shape
 
 if TYPE_CHECKING:
     from keras_vicregl.data import ImageSource
@@ -57,8 +63,8 @@ def evaluate_augmented_linear(
     validation_fraction: float = 0.1,
     seed: int = 0,
     num_classes: int | None = None,
-    mean: Channels = IMAGENET_MEAN,
-    std: Channels = IMAGENET_STD,
+    mean: Channels | None = None,
+    std: Channels | None = None,
 ) -> dict[str, float]:
     """Accuracy of a linear classifier, trained with augmentation.
 
@@ -83,7 +89,8 @@ def evaluate_augmented_linear(
         train: Labelled images: what `keras_vicregl.data.load` returns, or a
             dictionary of arrays with `"images"` (N, H, W, 3) uint8 and
             `"labels"` (N,), which needs no TensorFlow.
-        test: As `train`.
+        test: As `train`. Of both, examples with the label -1 are left out, and
+            classes that have names are matched by these.
         size: Side of training crops and test images, in pixels. None: crops
             are as large as the images, which must be of one size, and test
             images stay as they are.
@@ -102,7 +109,9 @@ def evaluate_augmented_linear(
         num_classes: Default: one more than the largest training label, where
             every class of `test` must have examples in `train`.
         mean: Of the channels, on a scale of [0, 1]: images become
-            (x / 255 - mean) / std.
+            (x / 255 - mean) / std. Default: what the backbone was trained on,
+            where it knows that, or ImageNet's; a warning says where it is
+            another.
         std: Their standard deviations.
 
     Returns:
@@ -168,8 +177,8 @@ def evaluate_finetuning(
     batch_size: int = 256,
     seed: int = 0,
     num_classes: int | None = None,
-    mean: Channels = IMAGENET_MEAN,
-    std: Channels = IMAGENET_STD,
+    mean: Channels | None = None,
+    std: Channels | None = None,
 ) -> dict[str, float]:
     """Accuracy after fine-tuning all weights, on a few labels or all.
 
@@ -261,15 +270,26 @@ class _Task:
         batch_size: int,
         seed: int,
         num_classes: int | None,
-        mean: Channels,
-        std: Channels,
+        mean: Channels | None,
+        std: Channels | None,
     ) -> None:
         from keras_vicregl.data.sources.arrays import as_source
-        from keras_vicregl.data.sources.subset import labels_of, subset
+        from keras_vicregl.data.sources.classes import match_classes
+        from keras_vicregl.data.sources.subset import (
+            labelled,
+            labels_of,
+            subset,
+        )
 
         self._subset = subset
         self._backbone = backbone
-        self._train, self._test = as_source(train), as_source(test)
+        for name, data in (("train", train), ("test", test)):
+            check_source(data, name, "training on crops")
+        warn_of_own_layers(backbone)
+        mean, std = resolved(backbone, mean, std)
+        self._train, self._test = map(
+            labelled, match_classes(as_source(train), as_source(test))
+        )
         self._labels = labels_of(self._train)
         self.num_classes = check_classes(
             self._labels, labels_of(self._test), num_classes
@@ -290,6 +310,8 @@ class _Task:
                 f"size must be given: the images of {self._train!r} may differ "
                 "in size."
             )
+        shape = (size, size) if isinstance(size, int) else tuple(size)
+        check_image_shape(backbone, (*shape, 3), "crops")
         self._views = {
             "size": size,
             "scale": scale,
@@ -330,6 +352,7 @@ class _Task:
                 )
             )
         scores, labels = self._scores(model, self._test)
+        warn_of_scores(scores, labels)
         result = {"top1": top_k_accuracy(scores, labels, 1)}
         if self.num_classes > 5:
             result["top5"] = top_k_accuracy(scores, labels, 5)
@@ -350,6 +373,7 @@ class _Task:
             seed=self._seed,
             views=views,
         )
+        remember(model.backbone, self._views["mean"], self._views["std"])
         loss = model.fit_on(batches, self._epochs, self._weight_decay)
         return model, loss
 

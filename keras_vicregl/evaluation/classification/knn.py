@@ -4,8 +4,12 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_vicregl.data.sources.image_source import ImageSource
 from keras_vicregl.evaluation.checks import check_labels, count_classes
-from keras_vicregl.evaluation.classification.accuracy import top_k_accuracy
+from keras_vicregl.evaluation.classification.accuracy import (
+    top_k_accuracy,
+    warn_of_scores,
+)
 from keras_vicregl.evaluation.features.batches import Data
 from keras_vicregl.evaluation.features.extraction import (
     Preprocess,
@@ -19,9 +23,11 @@ _MAX_SIMILARITIES = 2**25
 
 def evaluate_knn(
     backbone: keras.Model | None,
-    train: Data,
-    test: Data,
+    train: Data | ImageSource,
+    test: Data | ImageSource,
     *,
+    size: int | None = None,
+    resize: int | None = None,
     k: int = 20,
     temperature: float = 0.07,
     num_classes: int | None = None,
@@ -43,11 +49,14 @@ def evaluate_knn(
         backbone: Maps (B, H, W, 3) to one feature map (B, h, w, F); its
             spatial mean is compared. None if `train` and `test` come from
             `extract_features`.
-        train: Images and labels: a dictionary of arrays with `"images"` (N,
-            H, W, 3) and `"labels"` (N,), an iterable over batches of such
-            dictionaries or of pairs (images, labels), or what
-            `extract_features` returned for either.
-        test: As `train`.
+        train: Images and labels: what `keras_vicregl.data.load` returns, a
+            dictionary of arrays with `"images"` (N, H, W, 3) and `"labels"`
+            (N,), an iterable over batches of such dictionaries or of pairs
+            (images, labels), or what `extract_features` returned for any of
+            them.
+        test: As `train`. Of both, examples with the label -1 are left out.
+        size: As for `extract_features`.
+        resize: As for `extract_features`.
         k: Number of neighbours that vote, at most N.
         temperature: Positive; the smaller, the more the closest count.
         num_classes: Default: one more than the largest training label.
@@ -71,35 +80,71 @@ def evaluate_knn(
     >>> evaluate_knn(None, data, data, k=1)
     {'top1': 1.0}
     """
-    if not temperature > 0:
-        raise ValueError(
-            f"temperature must be positive. Received: temperature={temperature}"
-        )
+    _check_temperature(temperature)
     (bank, bank_labels), (queries, labels) = train_and_test(
         backbone,
         train,
         test,
         "labels",
+        size=size,
+        resize=resize,
         pooled=True,
         batch_size=batch_size,
         preprocess=preprocess,
     )
-    num_classes = num_classes or count_classes(bank_labels)
-    check_labels(bank_labels, num_classes, "train")
-    check_labels(labels, num_classes, "test")
-    if not 1 <= k <= len(bank):
-        raise ValueError(
-            f"k must be between 1 and the number of training examples, "
-            f"{len(bank)}. Received: k={k}"
-        )
+    num_classes = check_knn(
+        bank_labels,
+        labels,
+        k=k,
+        temperature=temperature,
+        num_classes=num_classes,
+    )
     similarities, neighbours = _nearest(_unit(queries), _unit(bank), k)
     votes = _votes(
         similarities, bank_labels[neighbours], temperature, num_classes
     )
+    warn_of_scores(votes, labels)
     result = {"top1": top_k_accuracy(votes, labels, 1)}
     if num_classes > 5:
         result["top5"] = top_k_accuracy(votes, labels, 5)
     return result
+
+
+def check_knn(
+    labels: np.ndarray,
+    test_labels: np.ndarray,
+    *,
+    k: int,
+    temperature: float,
+    num_classes: int | None,
+) -> int:
+    """The number of classes, or what is wrong with arguments and labels.
+
+    Raises:
+        ValueError: As `evaluate_knn`, of all that needs no features.
+    """
+    _check_temperature(temperature)
+    check_k(k, len(labels))
+    num_classes = num_classes or count_classes(labels)
+    check_labels(labels, num_classes, "train")
+    check_labels(test_labels, num_classes, "test")
+    return num_classes
+
+
+def check_k(k: int, count: int) -> None:
+    """Raises a ValueError unless there are k training examples, of `count`."""
+    if not 1 <= k <= count:
+        raise ValueError(
+            f"k must be between 1 and the number of training examples, "
+            f"{count}. Received: k={k}"
+        )
+
+
+def _check_temperature(temperature: float) -> None:
+    if not temperature > 0:
+        raise ValueError(
+            f"temperature must be positive. Received: temperature={temperature}"
+        )
 
 
 def _unit(features: np.ndarray) -> np.ndarray:

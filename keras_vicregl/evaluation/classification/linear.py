@@ -6,10 +6,16 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
-from keras_vicregl.evaluation.checks import check_classes, check_training
+from keras_vicregl.data.sources.image_source import ImageSource
+from keras_vicregl.evaluation.checks import (
+    check_batch_size,
+    check_classes,
+    check_training,
+)
 from keras_vicregl.evaluation.classification.accuracy import (
     linear_scores,
     top_k_accuracy,
+    warn_of_scores,
 )
 from keras_vicregl.evaluation.classification.grid import (
     as_rates,
@@ -29,9 +35,11 @@ _BLOCK = 16_384  # rows of scores at a time in float64
 
 def evaluate_linear(
     backbone: keras.Model | None,
-    train: Data,
-    test: Data,
+    train: Data | ImageSource,
+    test: Data | ImageSource,
     *,
+    size: int | None = None,
+    resize: int | None = None,
     epochs: int = 100,
     learning_rate: float | Sequence[float] = 0.03,
     weight_decay: float = 1e-6,
@@ -70,11 +78,14 @@ def evaluate_linear(
         backbone: Maps (B, H, W, 3) to one feature map (B, h, w, F); its
             spatial mean is classified. None if `train` and `test` come from
             `extract_features`.
-        train: Images and labels: a dictionary of arrays with `"images"` (N,
-            H, W, 3) and `"labels"` (N,), an iterable over batches of such
-            dictionaries or of pairs (images, labels), or what
-            `extract_features` returned for either.
-        test: As `train`.
+        train: Images and labels: what `keras_vicregl.data.load` returns, a
+            dictionary of arrays with `"images"` (N, H, W, 3) and `"labels"`
+            (N,), an iterable over batches of such dictionaries or of pairs
+            (images, labels), or what `extract_features` returned for any of
+            them.
+        test: As `train`. Of both, examples with the label -1 are left out.
+        size: As for `extract_features`.
+        resize: As for `extract_features`.
         epochs: Passes over the training features.
         learning_rate: At the start of the cosine. A sequence: rates to choose
             from.
@@ -120,11 +131,23 @@ def evaluate_linear(
         train,
         test,
         "labels",
+        size=size,
+        resize=resize,
         pooled=True,
         batch_size=batch_size,
         preprocess=preprocess,
     )
-    num_classes = check_classes(labels, test_labels, num_classes)
+    num_classes = check_linear(
+        labels,
+        test_labels,
+        epochs=epochs,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        batch_size=batch_size,
+        validation_fraction=validation_fraction,
+        seed=seed,
+        num_classes=num_classes,
+    )
     if standardize:
         mean, scale = _statistics(features)
         features = features - mean
@@ -158,12 +181,38 @@ def evaluate_linear(
             f"learning_rate={rate}, standardize={standardize}"
         )
     test_scores = linear_scores(test_features, parameters)
+    warn_of_scores(test_scores, test_labels)
     result = {"top1": top_k_accuracy(test_scores, test_labels, 1)}
     if num_classes > 5:
         result["top5"] = top_k_accuracy(test_scores, test_labels, 5)
     result["train_top1"] = top_k_accuracy(scores, labels, 1)
     result["train_loss"] = _cross_entropy(scores, labels)
     return {**result, **choice}
+
+
+def check_linear(
+    labels: np.ndarray,
+    test_labels: np.ndarray,
+    *,
+    epochs: int,
+    learning_rate: float | Sequence[float],
+    weight_decay: float,
+    batch_size: int,
+    validation_fraction: float,
+    seed: int,
+    num_classes: int | None,
+) -> int:
+    """The number of classes, or what is wrong with arguments and labels.
+
+    Raises:
+        ValueError: As `evaluate_linear`, of all that needs no features.
+    """
+    check_batch_size(batch_size)
+    for rate in as_rates(learning_rate):
+        check_training(epochs, rate, weight_decay)
+    if np.ndim(learning_rate):
+        hold_out(len(labels), validation_fraction, seed)
+    return check_classes(labels, test_labels, num_classes)
 
 
 def _statistics(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from keras_vicregl.data.sources.arrays import ArraySource, as_source
+from keras_vicregl.data.sources.image_source import ImageSource
 from keras_vicregl.evaluation.checks import count_classes
 from keras_vicregl.evaluation.detection.objects import (
     FLAGS,
@@ -15,9 +17,13 @@ from keras_vicregl.evaluation.detection.objects import (
     true_objects,
 )
 from keras_vicregl.evaluation.features.batches import Data, batches, check_key
+from keras_vicregl.evaluation.features.given import check_source
+from keras_vicregl.evaluation.features.image_batches import common_size
 
 # Pixels that boxes may reach beyond their image: they have been rounded.
 _TOLERANCE = 0.1
+# Bytes of decoded images that are shuffled among.
+_SHUFFLED = 2**30
 _NEEDED = ("boxes", "box_classes")
 _KEYS = ("images", *_NEEDED, *FLAGS, "box_areas")
 
@@ -35,6 +41,61 @@ class Batch(NamedTuple):
     images: np.ndarray
     annotations: list[dict[str, np.ndarray]]
     objects: list[Objects]
+
+
+def as_batches(
+    data: Data | ImageSource,
+    size: int | tuple[int, int] | None,
+    batch_size: int,
+    name: str,
+    *,
+    shuffle: bool = False,
+    seed: int = 0,
+) -> Data:
+    """Arrays or batches of a source; all else as it is, unless it has a size.
+
+    Args:
+        data: See `train_detection`.
+        size: Height and width that images are fitted into, or one number for
+            both. None: they stay as they are.
+        batch_size: Of batches that are made here.
+        name: What to call the data in an error.
+        shuffle: Whether these are in another order in each iteration: among as
+            many decoded images as fit into a gigabyte.
+        seed: Of that.
+
+    Raises:
+        ValueError: If a source has no boxes, its images may differ in size and
+            none is given, or it is given for batches.
+    """
+    if size is not None:
+        check_source(data, name, f"size={size}")
+        data = as_source(data)
+        size = (size, size) if isinstance(size, int) else tuple(size)
+    if not isinstance(data, ImageSource):
+        return data
+    if not data.has_boxes:
+        raise ValueError(
+            f"{name} must have boxes. Received: {data!r}; see `boxes` of "
+            "`load`."
+        )
+    if size is None and isinstance(data, ArraySource):
+        return data._arrays
+    size = size or common_size(data)
+    if size is None:
+        raise ValueError(
+            f"size must be given: the images of {data!r} may differ in size."
+        )
+    from keras_vicregl.data import detection_batches
+
+    most = _SHUFFLED // (3 * size[0] * size[1])
+    return detection_batches(
+        data,
+        size,
+        batch_size,
+        shuffle=min(len(data), max(most, 1)) if shuffle else 0,
+        seed=seed,
+    )
 
 
 def survey(data: Data, batch_size: int, num_classes: int | None) -> Survey:

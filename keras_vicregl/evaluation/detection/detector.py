@@ -8,6 +8,8 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
+from keras_vicregl._warnings import warn
+from keras_vicregl.data.sources.image_source import ImageSource
 from keras_vicregl.evaluation.detection import data as detection_data
 from keras_vicregl.evaluation.detection.anchors import anchor_boxes, detections
 from keras_vicregl.evaluation.detection.average_precision import (
@@ -18,6 +20,7 @@ from keras_vicregl.evaluation.features.extraction import (
     Preprocess,
     normalize_images,
 )
+from keras_vicregl.models.plumbing import check_image_shape
 
 
 class Detector(NamedTuple):
@@ -73,11 +76,17 @@ class Detector(NamedTuple):
             found += self._detections(np.stack(group), rows[size])
         return found
 
-    def evaluate(self, data: Data) -> dict[str, float]:
+    def evaluate(
+        self,
+        data: Data | ImageSource,
+        *,
+        size: int | tuple[int, int] | None = None,
+    ) -> dict[str, float]:
         """COCO's average precision.
 
         Args:
             data: Images with boxes, as `test` of `train_detection`.
+            size: As for `train_detection`.
 
         Returns:
             As `coco_average_precision`, recall being counted with 1, 10 and
@@ -89,6 +98,7 @@ class Detector(NamedTuple):
             ImportError: If pycocotools is not installed.
         """
         num_classes = self.model.output_shape[-1] - 4
+        data = detection_data.as_batches(data, size, self.batch_size, "test")
         predicted, truth, rows = [], [], 0
         for batch in detection_data.annotated(
             data, self.batch_size, num_classes, "test"
@@ -96,6 +106,12 @@ class Detector(NamedTuple):
             rows = max(rows, len(batch.images))
             predicted += self._detections(batch.images, rows)
             truth += batch.annotations
+        if not any(len(each["boxes"]) for each in predicted):
+            warn(
+                f"No box in {len(predicted)} test images has a score of "
+                f"smallest_score={self.smallest_score} or more: nothing is "
+                "detected. Was the training long enough?"
+            )
         most = self.max_detections
         counts = sorted({min(each, most) for each in (1, 10, most)})
         return coco_average_precision(
@@ -108,7 +124,9 @@ class Detector(NamedTuple):
         anchors = anchor_boxes(*images.shape[1:3], self.strides)
         if self.preprocess is not None:
             images = self.preprocess(images)
-        return np.asarray(images, np.float32), anchors
+        images = np.asarray(images, np.float32)
+        check_image_shape(self.model, images.shape[1:], "images")
+        return images, anchors
 
     def _detections(
         self, images: np.ndarray, rows: int

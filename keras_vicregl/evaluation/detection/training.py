@@ -8,6 +8,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
+from keras_vicregl.data.sources.image_source import ImageSource
 from keras_vicregl.evaluation.checks import check_training
 from keras_vicregl.evaluation.detection import data as detection_data
 from keras_vicregl.evaluation.detection.anchors import assign
@@ -25,6 +26,7 @@ from keras_vicregl.evaluation.features.batches import Data
 from keras_vicregl.evaluation.features.extraction import (
     Preprocess,
     normalize_images,
+    preprocess_for,
 )
 from keras_vicregl.models.backbones.copies import copy_of
 from keras_vicregl.models.backbones.pyramid import PyramidBackbone
@@ -50,10 +52,11 @@ class DetectionResult(NamedTuple):
 
 def train_detection(
     backbone: keras.Model,
-    train: Data,
-    test: Data,
+    train: Data | ImageSource,
+    test: Data | ImageSource,
     *,
     num_classes: int | None = None,
+    size: int | tuple[int, int] | None = None,
     frozen: bool = False,
     strides: Sequence[int] = (4, 8, 16),
     channels: int = 64,
@@ -90,10 +93,11 @@ def train_detection(
         backbone: One of `keras_vicregl.models.backbones`, or any model with
             their `pyramid_outputs` and `pyramid_strides` that its
             `from_config` makes again, for images of the size that it takes.
-        train: A dictionary of arrays, `"images"` (N, H, W, 3), `"boxes"` (N, M,
-            4) and integer `"box_classes"` (N, M), as `digit_scenes` makes them
-            with `boxes=True`; or an iterable over batches of that kind, which
-            can be gone through again and again, once more than there are
+        train: What `keras_vicregl.data.load` returns with `boxes=True`; a
+            dictionary of arrays, `"images"` (N, H, W, 3), `"boxes"` (N, M, 4)
+            and integer `"box_classes"` (N, M); or an iterable over batches of
+            that kind, as `keras_vicregl.data.detection_batches` makes them,
+            which can be gone through again and again, once more than there are
             epochs. Boxes are left, top, right and bottom in pixels, at least
             one in the whole set; those of the class -1 are padding. Optionally
             `"box_is_crowd"` and `"box_is_difficult"` (N, M), which are neither
@@ -102,7 +106,12 @@ def train_detection(
             multiple of the coarsest stride taken from the backbone are filled
             up to the right and at the bottom.
         test: As `train`.
-        num_classes: Default: one more than the largest training class.
+        num_classes: Default: the number of names of classes that the source
+            has, or else one more than the largest training class.
+        size: Height and width, or one number for both, that images of a source
+            or of arrays are fitted into, with their boxes, and filled up, see
+            `detection_batches`; needed where they may differ in size. None:
+            images stay as they are. Not for iterables.
         frozen: Whether the backbone keeps its weights, and stays in inference
             mode, while what is on it is trained.
         strides: Pixels per position of the levels, each twice the one before,
@@ -114,13 +123,12 @@ def train_detection(
         learning_rate: The highest.
         weight_decay: Of AdamW, decoupled and times the learning rate; of
             kernels, not of biases and normalisations.
-        batch_size: Images in a step where there are arrays (all, if there are
-            fewer; the rest of an epoch is dropped). Iterables come in batches
-            already.
+        batch_size: Images in a step. Of arrays all, if there are fewer, and the
+            rest of an epoch is dropped. Iterables come in batches already.
         smallest_score: Boxes with a lower score are dropped in test.
         max_detections: Boxes kept in an image.
         seed: Of the initial weights but the backbone's, and of the order of
-            arrays.
+            arrays and sources.
         preprocess: Applied to each batch of images before the backbone, or
             None. See `extract_features`.
 
@@ -139,7 +147,15 @@ def train_detection(
     check_training(epochs, learning_rate, weight_decay)
     _check_settings(channels, depth, batch_size, max_detections, smallest_score)
     import_pycocotools()  # lest it be missed after hours
+    preprocess = preprocess_for(backbone, preprocess)
     coarsest = backbone_strides(backbone, strides)[-1]
+    names = getattr(train, "box_class_names", None)
+    if num_classes is None and names is not None:
+        num_classes = len(names)
+    train = detection_data.as_batches(
+        train, size, batch_size, "train", shuffle=True, seed=seed
+    )
+    test = detection_data.as_batches(test, size, batch_size, "test")
     steps, num_classes = detection_data.survey(train, batch_size, num_classes)
     network = retinanet(
         _copied(backbone, frozen),

@@ -1,19 +1,31 @@
 """Features of a frozen backbone, computed once for all evaluations."""
 
+import functools
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import keras
 import numpy as np
 
+from keras_vicregl.data.sources.classes import match_classes
+from keras_vicregl.data.sources.image_source import ImageSource
+from keras_vicregl.evaluation.checks import check_batch_size, warn_if_constant
 from keras_vicregl.evaluation.features.batches import (
     Data,
     batches,
     check_key,
     select,
 )
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+from keras_vicregl.evaluation.features.given import as_batches
+from keras_vicregl.models.backbones.normalization import (
+    normalization_of,
+    resolved,
+    warn_of_difference,
+    warn_of_own_layers,
+)
+from keras_vicregl.models.plumbing import check_image_shape
+from keras_vicregl.views.keys import LABELS, NO_LABEL
+from keras_vicregl.views.normalization import IMAGENET_MEAN, IMAGENET_STD
 
 Preprocess = Callable[[np.ndarray], np.ndarray] | None
 
@@ -45,10 +57,49 @@ def normalize_images(
     return images * (1 / (255 * std)) - mean / std
 
 
+def preprocess_for(backbone: Any, preprocess: Preprocess) -> Preprocess:
+    """What evaluations apply to the images of a backbone.
+
+    Args:
+        backbone: Any model.
+        preprocess: What the caller wants.
+
+    Returns:
+        `preprocess`; of the default, `normalize_images`, one with the mean and
+        deviation of the backbone. A warning says where it normalises otherwise,
+        and where the backbone normalises images by itself.
+    """
+    if preprocess is normalize_images:
+        warn_of_own_layers(backbone)
+        mean, std = resolved(backbone, None, None)
+        return functools.partial(normalize_images, mean=mean, std=std)
+    known = normalization_of(backbone)
+    if preprocess is not None and known is not None:
+        _compare(backbone, preprocess, known)
+    return preprocess
+
+
+def _compare(backbone: Any, preprocess: Any, known: Any) -> None:
+    """Warns where black and white become something else than they should."""
+    probe = np.zeros((2, 8, 8, 3), np.float32)
+    probe[1] = 255
+    expected = normalize_images(probe, *known)
+    try:
+        found = np.asarray(preprocess(probe.copy()), np.float32)
+    except Exception:  # it takes other images; it will say so of those
+        return
+    if found.shape == probe.shape and not np.allclose(
+        found, expected, atol=1e-4
+    ):
+        warn_of_difference(backbone, f"`preprocess`, {preprocess!r}")
+
+
 def extract_features(
     backbone: keras.Model,
-    data: Data,
+    data: Data | ImageSource,
     *,
+    size: int | None = None,
+    resize: int | None = None,
     pooled: bool = False,
     batch_size: int = 256,
     preprocess: Preprocess = normalize_images,
@@ -62,17 +113,23 @@ def extract_features(
 
     Args:
         backbone: Maps (B, H, W, 3) to one feature map (B, h, w, F).
-        data: A dictionary of arrays, `"images"` (N, H, W, 3) with any of
-            `"labels"` (N,) and `"segmentation_masks"` (N, H', W') or
-            (N, H', W', 1); or an iterable (such as a batched
-            `tf.data.Dataset`) over dictionaries of that kind.
+        data: What `keras_vicregl.data.load` returns; a dictionary of arrays,
+            `"images"` (N, H, W, 3) with any of `"labels"` (N,) and
+            `"segmentation_masks"` (N, H', W') or (N, H', W', 1); or an iterable
+            (such as a batched `tf.data.Dataset`) over dictionaries of that
+            kind.
+        size: Side of the square in pixels that is cut out of the middle of each
+            image of a source, or of arrays, see `image_batches`. None: images
+            stay as they are, and must be of one size.
+        resize: Their shorter side before that. Default: 8/7 of `size`.
         pooled: Whether to return the spatial means instead of the maps.
-        batch_size: Images per call of the backbone where `data` is a
-            dictionary of arrays. Iterables come in batches already.
+        batch_size: Images per call of the backbone. Iterables come in batches
+            already.
         preprocess: Applied to each batch of images, a NumPy array; its result
-            goes to the backbone. The default suits images of 0 to 255 and a
-            backbone pretrained on ImageNet's normalisation. None leaves
-            the images as they are.
+            goes to the backbone. The default takes images of 0 to 255 and
+            normalises them as those were that the backbone was trained on,
+            where it knows that, and by ImageNet's mean and deviation otherwise.
+            None leaves the images as they are.
 
     Returns:
         `data` as NumPy arrays with `"features"` in the place of `"images"`:
@@ -80,8 +137,8 @@ def extract_features(
 
     Raises:
         ValueError: If there are no images, lengths differ, the backbone's
-            output is not a finite 4-D map, or the images differ in size so
-            that maps cannot be stacked.
+            output is not a finite 4-D map, the images differ in size so that
+            maps cannot be stacked, or there is a size for an iterable.
 
     Example:
 
@@ -93,12 +150,19 @@ def extract_features(
     >>> extract_features(backbone, {"images": images})["features"].shape
     (6, 8, 8, 5)
     """
-    _check_batch_size(batch_size)
+    check_batch_size(batch_size)
+    preprocess = preprocess_for(backbone, preprocess)
+    data = as_batches(
+        data, "data", size=size, resize=resize, batch_size=batch_size
+    )
     collected: dict[str, list[np.ndarray]] = {}
     rows = 0  # of the largest batch so far
+    first, differ = None, False
     for batch in batches(data, batch_size):
         images = batch.pop("images")
         rows = max(rows, len(images))
+        first = images[:1] if first is None else first
+        differ = differ or not _all_are(images, first[0])
         batch["features"] = _features(backbone, images, preprocess, rows)
         if pooled:
             batch["features"] = pooled_features(batch["features"])
@@ -111,15 +175,21 @@ def extract_features(
             collected.setdefault(key, []).append(value)
     if not collected:
         raise ValueError("The data is empty: it has no images.")
-    return {key: _concatenate(key, value) for key, value in collected.items()}
+    data = {key: _concatenate(key, value) for key, value in collected.items()}
+    if differ:
+        means = pooled_features(data["features"])
+        warn_if_constant(means, f"The features of {len(means)} images")
+    return data
 
 
 def train_and_test(
     backbone: keras.Model | None,
-    train: Data,
-    test: Data,
+    train: Data | ImageSource,
+    test: Data | ImageSource,
     target: str,
     *,
+    size: int | None = None,
+    resize: int | None = None,
     pooled: bool,
     batch_size: int,
     preprocess: Preprocess,
@@ -132,22 +202,35 @@ def train_and_test(
             iterable over batches (images, targets).
         test: As `train`.
         target: Key of the targets.
+        size: As for `extract_features`.
+        resize: As for `extract_features`.
         pooled: As for `extract_features`.
         batch_size: As for `extract_features`.
         preprocess: As for `extract_features`.
 
     Returns:
-        float32 features and integer targets of `train`, and those of `test`.
+        float32 features and integer targets of `train`, and those of `test`,
+        of the examples that have a label. Classes of two sources are matched
+        by name.
 
     Raises:
         ValueError: As for `extract_features`, or if targets are missing, not
             integers or not as many as features.
     """
-    _check_batch_size(batch_size)
+    check_batch_size(batch_size)
+    if isinstance(train, ImageSource) and isinstance(test, ImageSource):
+        train, test = match_classes(train, test)
     pairs = tuple(
         _labelled_features(
             backbone,
-            data,
+            as_batches(
+                data,
+                name,
+                target=target,
+                size=size,
+                resize=resize,
+                batch_size=batch_size,
+            ),
             target,
             name=name,
             pooled=pooled,
@@ -182,6 +265,7 @@ def _labelled_features(
             features = pooled_features(features)
         data = {**data, "features": features}
         _check_features(features, pooled=pooled)
+        warn_if_constant(features, f"The features of {name}")
     elif backbone is None:
         raise ValueError(
             f"backbone=None needs {name} to be a dictionary with 'features', "
@@ -205,6 +289,13 @@ def _labelled_features(
         raise ValueError(
             f"{target} of {name} must be integers. Received: {targets.dtype}"
         )
+    if target == LABELS and (targets == NO_LABEL).any():
+        has_label = targets != NO_LABEL
+        if not has_label.any():
+            raise ValueError(
+                f"{name} has no labels: all {len(targets)} are {NO_LABEL}."
+            )
+        return features[has_label], targets[has_label]
     return features, targets
 
 
@@ -227,6 +318,7 @@ def _features(
         images = preprocess(images)
     images = np.asarray(images, np.float32)
     missing = np.zeros((rows - count, *images.shape[1:]), np.float32)
+    check_image_shape(backbone, images.shape[1:], "images")
     maps = backbone.predict_on_batch(np.concatenate([images, missing]))
     if isinstance(maps, list | tuple | dict):
         raise ValueError(
@@ -239,11 +331,8 @@ def _features(
     return maps
 
 
-def _check_batch_size(batch_size: int) -> None:
-    if batch_size < 1:
-        raise ValueError(
-            f"batch_size must be at least 1. Received: batch_size={batch_size}"
-        )
+def _all_are(images: np.ndarray, first: np.ndarray) -> bool:
+    return images.shape[1:] == first.shape and bool((images == first).all())
 
 
 def _check_features(features: np.ndarray, *, pooled: bool) -> None:

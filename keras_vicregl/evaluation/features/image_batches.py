@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from keras import ops
 
+from keras_vicregl.data.sources.mask_labels import IGNORED
+from keras_vicregl.evaluation.features.middles import Middle, middle
 from keras_vicregl.views.keys import IMAGES, MASKS
 
 if TYPE_CHECKING:
-    import tensorflow as tf
-
     from keras_vicregl.data import ImageSource
 
 
@@ -25,6 +25,9 @@ def image_batches(
     batch_size: int = 256,
 ) -> ImageBatches:
     """Batches of a source as `extract_features` and the evaluations take them.
+
+    They make them by themselves where they are given a source. This is for
+    `limit`, and for batches of one's own that come after.
 
     With a size, images are resized (bilinear, antialiased) until their shorter
     side is `resize`, and a square is cut out of their middle: the test images
@@ -44,11 +47,13 @@ def image_batches(
     Returns:
         An iterable, any number of times, over dictionaries of `"images"` (B, H,
         W, 3), uint8 or where they were resized float32, in [0, 255], and where
-        there are any `"labels"` (B,) and `"segmentation_masks"` (B, H, W, 1).
-        Boxes are left out.
+        there are any `"labels"` (B,) and `"segmentation_masks"` (B, H, W, 1),
+        in which the `ignore_label` of the source has become 255. Boxes are left
+        out.
 
     Raises:
-        ValueError: If an argument is outside what it may be.
+        ValueError: If an argument is outside what it may be; and from the
+            iterator, if images are to stay as they are and differ in size.
 
     Example:
 
@@ -60,26 +65,17 @@ def image_batches(
     from keras_vicregl.data.sources.arrays import as_source
     from keras_vicregl.data.sources.subset import subset
 
-    for name, value in (("size", size), ("limit", limit)):
-        if value is not None and value < 1:
-            raise ValueError(f"{name} must be positive. Received: {value}")
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit must be positive. Received: {limit}")
     if batch_size < 1:
         raise ValueError(
             f"batch_size must be at least 1. Received: batch_size={batch_size}"
         )
-    if size is None and resize is not None:
-        raise ValueError(f"resize={resize} needs a size to cut out.")
-    if size is not None:
-        resize = round(size * 8 / 7) if resize is None else resize
-        if resize < size:
-            raise ValueError(
-                f"resize must be at least size={size}, which is cut out of it. "
-                f"Received: resize={resize}"
-            )
+    cut = middle(size, resize)
     source = as_source(source)
     if limit is not None and limit < len(source):
         source = subset(source, np.arange(limit) * len(source) // limit)
-    return ImageBatches(source, size, resize, batch_size)
+    return ImageBatches(source, cut, batch_size)
 
 
 def common_size(
@@ -95,27 +91,43 @@ def common_size(
     return tuple(shape[:2]) if shape.is_fully_defined() else None
 
 
+def label_in_batches(ignore_label: int | None, *data: Any) -> int | None:
+    """255 where the label is what a source ignores: so it is in its batches."""
+    own = {getattr(each, "ignore_label", None) for each in data}
+    return IGNORED if ignore_label in own - {None} else ignore_label
+
+
 class ImageBatches:
     """What `image_batches` returns."""
 
     def __init__(
-        self,
-        source: ImageSource,
-        size: int | None,
-        resize: int | None,
-        batch_size: int,
+        self, source: ImageSource, cut: Middle | None, batch_size: int
     ) -> None:
         self._source = source
-        self._size = size
-        self._resize = resize
+        self._middle = cut
         self._batch_size = batch_size
 
     def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
         from keras_vicregl.data.sources.arrays import ArraySource
 
         if isinstance(self._source, ArraySource):
-            return self._of_arrays(self._source._arrays)
-        return self._of_dataset()
+            batches = self._of_arrays(self._source._arrays)
+        else:
+            batches = self._of_dataset()
+        return map(self._with_ignored, batches)
+
+    @property
+    def ignore_label(self) -> int:
+        """The label of the source that is 255 in the batches."""
+        return self._source.ignore_label
+
+    def _with_ignored(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Pixels of no class as all evaluations leave them out."""
+        if MASKS not in batch or self.ignore_label == IGNORED:
+            return batch
+        masks = np.asarray(batch[MASKS])
+        is_void = masks == self.ignore_label
+        return {**batch, MASKS: np.where(is_void, IGNORED, masks)}
 
     def _of_arrays(
         self, arrays: Mapping[str, np.ndarray]
@@ -127,38 +139,9 @@ class ImageBatches:
             batch = {
                 key: value[rows] for key, value in without_boxes(arrays).items()
             }
-            if self._size is not None:
-                batch = self._middles(batch)
-            yield batch
-
-    def _middles(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Of a batch of images of one size."""
-        old = batch[IMAGES].shape[1:3]
-        new = self._resized(*old)
-        top, left = ((length - self._size) // 2 for length in new)
-        rows, columns = (
-            slice(top, top + self._size),
-            slice(left, left + self._size),
-        )
-        images = ops.convert_to_tensor(batch[IMAGES], "float32")
-        if old != new:
-            images = ops.image.resize(
-                images,
-                new,
-                "bilinear",
-                antialias=True,
-                data_format="channels_last",
+            yield (
+                batch if self._middle is None else self._middle.of_batch(batch)
             )
-        images = ops.convert_to_numpy(images)
-        batch = {**batch, IMAGES: images[:, rows, columns]}
-        if MASKS in batch:
-            nearest = [
-                ((np.arange(after) + 0.5) * before / after).astype(int)
-                for before, after in zip(old, new, strict=True)
-            ]
-            masks = batch[MASKS][:, nearest[0][rows]]
-            batch[MASKS] = masks[:, :, nearest[1][columns]]
-        return batch
 
     def _of_dataset(self) -> Iterator[dict[str, np.ndarray]]:
         import tensorflow as tf
@@ -167,37 +150,38 @@ class ImageBatches:
 
         with tf.device("cpu"):
             examples = self._source.dataset().map(without_boxes)
-            if self._size is not None:
-                examples = examples.map(self._middle, tf.data.AUTOTUNE)
-            batches = examples.batch(self._batch_size)
-            batches = batches.prefetch(tf.data.AUTOTUNE)
-            batches = batches.as_numpy_iterator()
+            if self._middle is None:
+                examples = examples.prefetch(self._batch_size)
+                batches = self._stacked(examples.as_numpy_iterator())
+            else:
+                examples = examples.map(
+                    self._middle.of_example, tf.data.AUTOTUNE
+                )
+                batches = examples.batch(self._batch_size)
+                batches = batches.prefetch(tf.data.AUTOTUNE)
+                batches = batches.as_numpy_iterator()
         # Not within: what goes through them would be on the CPU as well.
         yield from batches
 
-    def _middle(self, example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Of an image of any size, in tf.data."""
-        import tensorflow as tf
-
-        height, width = tf.unstack(tf.shape(example[IMAGES])[:2])
-        new = tf.stack(self._resized(height, width, tf.minimum(height, width)))
-        top, left = tf.unstack((new - self._size) // 2)
-
-        def cut(image: tf.Tensor, **how: Any) -> tf.Tensor:
-            image = tf.image.resize(image, new, **how)
-            image = image[top : top + self._size, left : left + self._size]
-            return tf.ensure_shape(
-                image, (self._size, self._size, image.shape[-1])
-            )
-
-        example = {**example, IMAGES: cut(example[IMAGES], antialias=True)}
-        if MASKS in example:
-            example[MASKS] = cut(example[MASKS], method="nearest")
-        return example
-
-    def _resized(
-        self, height: Any, width: Any, shorter: Any = None
-    ) -> tuple[Any, Any]:
-        """Sides after the shorter one has become `resize`, rounded down."""
-        shorter = min(height, width) if shorter is None else shorter
-        return tuple(side * self._resize // shorter for side in (height, width))
+    def _stacked(
+        self, examples: Iterator[dict[str, np.ndarray]]
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """Batches of images as they are, which must have one size."""
+        size, count = None, 0
+        while group := list(itertools.islice(examples, self._batch_size)):
+            for example in group:
+                own = example[IMAGES].shape[:2]
+                size = size or own
+                if own != size:
+                    raise ValueError(
+                        "All images must have one size where none is given. "
+                        f"{self._source.name} has images of {size[0]} x "
+                        f"{size[1]} pixels, and as number {count} one of "
+                        f"{own[0]} x {own[1]}. Pass size, the side of the "
+                        "square that is cut out of each."
+                    )
+                count += 1
+            yield {
+                key: np.stack([example[key] for example in group])
+                for key in group[0]
+            }

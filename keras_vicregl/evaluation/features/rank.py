@@ -1,11 +1,32 @@
 """How many dimensions features fill."""
 
+from collections.abc import Mapping
+from typing import Any
+
+import keras
 import numpy as np
+
+from keras_vicregl.data.sources.image_source import ImageSource
+from keras_vicregl.evaluation.features.batches import Data
+from keras_vicregl.evaluation.features.extraction import (
+    Preprocess,
+    extract_features,
+    normalize_images,
+    pooled_features,
+)
 
 _EPSILON = 1e-7
 
 
-def effective_rank(features: np.ndarray) -> float:
+def effective_rank(
+    features: Any,
+    data: Data | ImageSource | None = None,
+    *,
+    size: int | None = None,
+    resize: int | None = None,
+    batch_size: int = 256,
+    preprocess: Preprocess = normalize_images,
+) -> float:
     """RankMe: a smooth count of the dimensions that features fill.
 
     With the singular values s of the features, exp(-sum p log p) of
@@ -18,13 +39,22 @@ def effective_rank(features: np.ndarray) -> float:
     are compared.
 
     Args:
-        features: (N, F), such as pooled features or embeddings.
+        features: (N, F), such as pooled features or embeddings; or what
+            `extract_features` returned, of which maps are pooled; or with
+            `data` a backbone.
+        data: Images, as for `extract_features`, of which the backbone's pooled
+            features are taken. None: `features` are the features.
+        size: As for `extract_features`, as are the other arguments.
+        resize: See there.
+        batch_size: See there.
+        preprocess: See there.
 
     Returns:
         The effective rank, computed in float64.
 
     Raises:
-        ValueError: If features have another shape, are empty or not finite.
+        ValueError: If features have another shape, are empty or not finite;
+            or as `extract_features`.
 
     Example:
 
@@ -33,6 +63,23 @@ def effective_rank(features: np.ndarray) -> float:
     >>> round(effective_rank(np.ones((4, 4))), 3)
     1.0
     """
+    if data is not None:
+        features = extract_features(
+            features,
+            data,
+            size=size,
+            resize=resize,
+            pooled=True,
+            batch_size=batch_size,
+            preprocess=preprocess,
+        )
+    elif isinstance(features, keras.Model):
+        raise ValueError(
+            "data must be given with a backbone: the images of which the "
+            f"effective rank is wanted. Received: {features!r} and data=None"
+        )
+    if isinstance(features, Mapping):
+        features = pooled_features(np.asarray(features["features"]))
     features = np.asarray(features, np.float64)
     if features.ndim != 2 or not features.size:
         raise ValueError(

@@ -5,16 +5,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from keras_vicregl.data.sources.arrays import ArraySource
 from keras_vicregl.data.sources.image_source import ImageSource
 from keras_vicregl.data.streams.order import epoch_seeds, shuffled
-from keras_vicregl.evaluation.checks import check_range
+from keras_vicregl.evaluation.checks import check_mask_range
 from keras_vicregl.evaluation.features.batches import (
     Data,
     batches,
     check_key,
     select,
 )
-from keras_vicregl.views.keys import MASKS
+from keras_vicregl.evaluation.features.given import (
+    check_source,
+    check_target,
+    with_channels,
+)
+from keras_vicregl.evaluation.features.middles import Middle
+from keras_vicregl.views.keys import IMAGES, MASKS
 
 UNLABELLED = -1
 """What pixels without a label have in an `Example`."""
@@ -32,6 +39,7 @@ class Labels(NamedTuple):
 
     num_classes: int
     ignored: int | None
+    ignored_by_source: int | None = None
 
 
 def examples(
@@ -39,6 +47,7 @@ def examples(
     name: str,
     labels: Labels,
     order_seed: int | None = None,
+    cut: Middle | None = None,
 ) -> Iterator[Example]:
     """All examples of a data set once, none of them bad.
 
@@ -50,18 +59,25 @@ def examples(
         labels: Which labels masks may have.
         order_seed: Of the order, where `data` can be read in any. None: as it
             is.
+        cut: What is taken of each image of a source or of arrays. None: all.
 
     Raises:
-        ValueError: If the data are of another kind, a mask is missing, has
-            another size than its image, is not of integers or has a label that
-            there is not.
+        ValueError: If the data are of another kind, or an iterable of which
+            something is to be cut; a mask is missing, has another size than its
+            image, is not of integers or has a label that there is not.
     """
-    for count, pair in enumerate(_pairs(data, name, order_seed)):
+    own = getattr(data, "ignore_label", None)
+    labels = labels._replace(ignored_by_source=own)
+    for count, pair in enumerate(_pairs(data, name, order_seed, cut)):
         yield _checked(*pair, f"{name}[{count}]", labels)
 
 
 def endless_examples(
-    data: Data | ImageSource, name: str, labels: Labels, seed: int
+    data: Data | ImageSource,
+    name: str,
+    labels: Labels,
+    seed: int,
+    cut: Middle | None = None,
 ) -> Iterator[tuple[Example, tuple[int, int, int]]]:
     """Epoch after epoch, each in an order of its own.
 
@@ -70,6 +86,7 @@ def endless_examples(
         name: What to call it in errors.
         labels: Which labels masks may have.
         seed: Of the orders.
+        cut: As for `examples`.
 
     Yields:
         Examples, and a seed for what is drawn for each: three integers.
@@ -82,7 +99,7 @@ def endless_examples(
     while True:
         count = labelled = 0
         order_seed = int(epoch_seeds(seed, epoch)[0])
-        for example in examples(data, name, labels, order_seed):
+        for example in examples(data, name, labels, order_seed, cut):
             labelled += np.count_nonzero(example.mask != UNLABELLED)
             yield example, (seed, epoch, count)
             count += 1
@@ -103,28 +120,40 @@ def endless_examples(
 
 
 def _pairs(
-    data: Data | ImageSource, name: str, order_seed: int | None
+    data: Data | ImageSource,
+    name: str,
+    order_seed: int | None,
+    cut: Middle | None,
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    if cut is not None:
+        check_source(data, name, f"size={cut.size}")
     if isinstance(data, ImageSource):
-        if not data.has_masks:
-            raise ValueError(
-                f"{name} must have segmentation masks. Received: {data!r}; "
-                "see `masks` of `load`."
-            )
-        for example in data.dataset(order_seed).as_numpy_iterator():
-            yield example["images"], example[MASKS]
+        check_target(data, MASKS, name)
+    if isinstance(data, ArraySource):
+        data = data._arrays  # which need no TensorFlow
+    if isinstance(data, ImageSource):
+        images = data.dataset(order_seed)
+        if cut is not None:
+            images = images.map(cut.of_example)
+        for example in images.as_numpy_iterator():
+            yield example[IMAGES], example[MASKS]
         return
     data = select(data, MASKS, name)
     if isinstance(data, Mapping):
         # As a dictionary of arrays it is looked through here only.
         if next(batches(data, 1), None) is None:
             return
-        arrays = {key: np.asarray(value) for key, value in data.items()}
+        arrays = with_channels(
+            {key: np.asarray(value) for key, value in data.items()}
+        )
         order = np.arange(len(arrays["images"]))
         if order_seed is not None:
             order = shuffled(len(order), order_seed)
         for row in order:
-            yield arrays["images"][row], arrays[MASKS][row]
+            example = {key: value[[row]] for key, value in arrays.items()}
+            if cut is not None:
+                example = cut.of_batch(example)
+            yield example[IMAGES][0], example[MASKS][0]
     elif isinstance(data, np.ndarray) or not hasattr(data, "__iter__"):
         yield from batches(data, 1)  # raises
     else:
@@ -173,14 +202,14 @@ def _checked(
         )
     if not mask.size:
         raise ValueError(f"{name} is an image without pixels: {mask.shape}.")
-    if labels.ignored is None:
-        check_range(mask, labels.num_classes, f"segmentation_masks of {name}")
-        return Example(image, mask.astype(np.int32))
-    ignored = mask == labels.ignored
-    check_range(
-        mask[~ignored],
-        labels.num_classes,
-        f"segmentation_masks of {name} (but for {labels.ignored})",
-    )
+    left_out = [
+        label
+        for label in dict.fromkeys((labels.ignored, labels.ignored_by_source))
+        if label is not None
+    ]
+    ignored = np.isin(mask, left_out)
+    told = " and ".join(map(str, left_out))
+    but = f" (but for {told})" if told else ""
+    check_mask_range(mask[~ignored], labels.num_classes, f"{name}{but}")
     mask = np.where(ignored, UNLABELLED, mask.astype(np.int32))
     return Example(image, mask)

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from keras_vicregl.evaluation.checks import warn_if_one_class
 from keras_vicregl.evaluation.segmentation.confusion import class_iou, mean_iou
 from keras_vicregl.evaluation.segmentation.resizing import upsample_scores
 
@@ -91,6 +92,7 @@ def segmentation_figures(confusion: np.ndarray) -> dict[str, float]:
     Raises:
         ValueError: If no pixel was counted.
     """
+    warn_if_one_class(confusion.sum(axis=1), confusion.sum(axis=0))
     iou = class_iou(confusion)
     return {
         "mean_iou": mean_iou(confusion),

@@ -4,8 +4,10 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_vicregl.data.sources.image_source import ImageSource
 from keras_vicregl.evaluation.checks import (
-    check_range,
+    check_batch_size,
+    check_mask_range,
     check_training,
     count_classes,
 )
@@ -15,6 +17,7 @@ from keras_vicregl.evaluation.features.extraction import (
     normalize_images,
     train_and_test,
 )
+from keras_vicregl.evaluation.features.image_batches import label_in_batches
 from keras_vicregl.evaluation.segmentation.confusion import confusion_matrix
 from keras_vicregl.evaluation.segmentation.head import (
     PixelCrossEntropy,
@@ -27,9 +30,11 @@ from keras_vicregl.evaluation.segmentation.resizing import upsample_scores
 
 def evaluate_segmentation(
     backbone: keras.Model | None,
-    train: Data,
-    test: Data,
+    train: Data | ImageSource,
+    test: Data | ImageSource,
     *,
+    size: int | None = None,
+    resize: int | None = None,
     num_classes: int | None = None,
     ignore_label: int | None = 255,
     epochs: int = 15,
@@ -59,14 +64,18 @@ def evaluate_segmentation(
     Args:
         backbone: Maps (B, H, W, 3) to one feature map (B, h, w, F). None if
             `train` and `test` come from `extract_features`.
-        train: Images and masks: a dictionary of arrays with `"images"` (N, H,
-            W, 3) and integer `"segmentation_masks"` (N, H', W', 1) or (N, H',
-            W'), an iterable over batches of such dictionaries or of pairs
-            (images, masks), or what `extract_features` returned for either.
+        train: Images and masks: what `keras_vicregl.data.load` returns, a
+            dictionary of arrays with `"images"` (N, H, W, 3) and integer
+            `"segmentation_masks"` (N, H', W', 1) or (N, H', W'), an iterable
+            over batches of such dictionaries or of pairs (images, masks), or
+            what `extract_features` returned for any of them.
         test: As `train`.
+        size: As for `extract_features`.
+        resize: As for `extract_features`.
         num_classes: Default: one more than the largest training label.
         ignore_label: Pixels with this label are left out of training and test.
-            None: there are none.
+            None: there are none. Of sources, and batches of these, that have
+            an `ignore_label` of their own, it is this one.
         epochs: Passes over the training features.
         learning_rate: At the start.
         weight_decay: Multiple of the convolution's weights added to their
@@ -98,18 +107,28 @@ def evaluate_segmentation(
     1.0
     """
     check_training(epochs, learning_rate, weight_decay)
+    ignore_label = label_in_batches(ignore_label, train, test)
     (maps, masks), (test_maps, test_masks) = train_and_test(
         backbone,
         train,
         test,
         "segmentation_masks",
+        size=size,
+        resize=resize,
         pooled=False,
         batch_size=batch_size,
         preprocess=preprocess,
     )
-    num_classes = num_classes or count_classes(masks, ignore_label)
-    masks = _checked_masks(masks, num_classes, ignore_label, "train")
-    test_masks = _checked_masks(test_masks, num_classes, ignore_label, "test")
+    num_classes, masks, test_masks = check_segmentation(
+        masks,
+        test_masks,
+        num_classes=num_classes,
+        ignore_label=ignore_label,
+        epochs=epochs,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        batch_size=batch_size,
+    )
     head = _train(
         maps,
         masks,
@@ -140,6 +159,32 @@ def evaluate_segmentation(
     return segmentation_figures(confusion)
 
 
+def check_segmentation(
+    masks: np.ndarray,
+    test_masks: np.ndarray,
+    *,
+    num_classes: int | None,
+    ignore_label: int | None,
+    epochs: int,
+    learning_rate: float,
+    weight_decay: float,
+    batch_size: int,
+) -> tuple[int, np.ndarray, np.ndarray]:
+    """The number of classes and masks (N, H, W, 1), or what is wrong.
+
+    Raises:
+        ValueError: As `evaluate_segmentation`, of all that needs no features.
+    """
+    check_batch_size(batch_size)
+    check_training(epochs, learning_rate, weight_decay)
+    num_classes = num_classes or count_classes(masks, ignore_label)
+    return (
+        num_classes,
+        _checked_masks(masks, num_classes, ignore_label, "train"),
+        _checked_masks(test_masks, num_classes, ignore_label, "test"),
+    )
+
+
 def _checked_masks(
     masks: np.ndarray, num_classes: int, ignore_label: int | None, name: str
 ) -> np.ndarray:
@@ -157,7 +202,7 @@ def _checked_masks(
             f"segmentation_masks of {name} have no pixel with a label other "
             f"than ignore_label={ignore_label}."
         )
-    check_range(labels, num_classes, f"segmentation_masks of {name}")
+    check_mask_range(labels, num_classes, name)
     return masks
 
 

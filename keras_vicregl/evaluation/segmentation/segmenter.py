@@ -14,6 +14,7 @@ from keras_vicregl.evaluation.features.extraction import (
     Preprocess,
     normalize_images,
 )
+from keras_vicregl.evaluation.features.middles import middle
 from keras_vicregl.evaluation.segmentation.augmentation import (
     resize_image,
     scaled_size,
@@ -30,6 +31,7 @@ from keras_vicregl.evaluation.segmentation.resizing import (
     resize_classes,
     upsample_scores,
 )
+from keras_vicregl.models.plumbing import check_image_shape
 
 if TYPE_CHECKING:
     from keras_vicregl.data.sources.image_source import ImageSource
@@ -90,7 +92,12 @@ class Segmenter(NamedTuple):
         return found
 
     def evaluate(
-        self, data: Data | ImageSource, *, ignore_label: int | None = 255
+        self,
+        data: Data | ImageSource,
+        *,
+        ignore_label: int | None = 255,
+        size: int | None = None,
+        resize: int | None = None,
     ) -> dict[str, float]:
         """Intersection over union of the classes, over all pixels at once.
 
@@ -99,6 +106,8 @@ class Segmenter(NamedTuple):
                 `train_segmentation`.
             ignore_label: Pixels with this label are not counted. None counts
                 all.
+            size: As for `train_segmentation`.
+            resize: As for `train_segmentation`.
 
         Returns:
             As `evaluate_segmentation`.
@@ -110,7 +119,8 @@ class Segmenter(NamedTuple):
         num_classes = self.model.output_shape[-1]
         confusion = np.zeros((num_classes, num_classes), np.int64)
         labels = Labels(num_classes, ignore_label)
-        for group in self._groups(examples(data, "test", labels)):
+        stream = examples(data, "test", labels, cut=middle(size, resize))
+        for group in self._groups(stream):
             classes = self._classes([example.image for example in group])
             for example, predicted in zip(group, classes, strict=True):
                 confusion += confusion_matrix(
@@ -152,6 +162,7 @@ class Segmenter(NamedTuple):
                 )
                 yield from _best(resize_classes(scores[None], size))
             return
+        check_image_shape(self.model, inputs.shape[1:], "images")
         scores = self.model.predict_on_batch(inputs)
         _check_finite(scores)
         rows = max(_MOST_SCORES // (scores.shape[-1] * size[0] * size[1]), 1)
@@ -195,6 +206,7 @@ def window_scores(
         windows = np.stack(
             [image[y : y + height, x : x + width] for y, x in part]
         )
+        check_image_shape(model, windows.shape[1:], "windows")
         scores = model.predict_on_batch(windows)
         _check_finite(scores)
         if first == 0:

@@ -11,7 +11,9 @@ from keras_vicregl.evaluation.features.extraction import (
     Preprocess,
     extract_features,
     normalize_images,
+    preprocess_for,
 )
+from keras_vicregl.evaluation.features.middles import middle
 from keras_vicregl.evaluation.segmentation.augmentation import (
     Augmentation,
     crop_batches,
@@ -35,6 +37,7 @@ from keras_vicregl.evaluation.segmentation.protocols import (
     segmentation_protocol,
 )
 from keras_vicregl.evaluation.segmentation.segmenter import Segmenter
+from keras_vicregl.models.plumbing import check_image_shape
 from keras_vicregl.optimizers import AdamW, WarmupPolynomial
 
 if TYPE_CHECKING:
@@ -62,6 +65,8 @@ def train_segmentation(
     test: Data | ImageSource,
     *,
     num_classes: int,
+    size: int | None = None,
+    resize: int | None = None,
     protocol: str | SegmentationProtocol = "resnet",
     frozen: bool = True,
     ignore_label: int | None = 255,
@@ -100,10 +105,15 @@ def train_segmentation(
             iterable in its own.
         test: As `train`.
         num_classes: Number of classes.
+        size: Side of the square in pixels that is cut out of the middle of each
+            image, before anything else, see `image_batches`. None: images are
+            taken whole. Not for iterables.
+        resize: Their shorter side before that. Default: 8/7 of `size`.
         protocol: A key of `SEGMENTATION_PROTOCOLS`, or a protocol.
         frozen: Whether the backbone is.
-        ignore_label: Pixels with this label are left out of training and test.
-            None: there are none.
+        ignore_label: Pixels with this label are left out of training and test,
+            and those with the `ignore_label` of a source. None: there are no
+            others.
         seed: Of the initial weights of the head, the order and the crops.
         preprocess: Applied to batches of one crop, float32, and to test images
             before the backbone, or None. See `extract_features`.
@@ -140,7 +150,10 @@ def train_segmentation(
         raise ValueError(
             f"num_classes must be at least 1. Received: {num_classes}"
         )
+    cut = middle(size, resize)
+    preprocess = preprocess_for(backbone, preprocess)
     features = dense_features(backbone, protocol)
+    check_image_shape(features, (*protocol.crop_size, None), "crops")
     features.trainable = not frozen
     head = linear_head(
         features.output_shape[-1],
@@ -163,7 +176,7 @@ def train_segmentation(
     )
     labels = Labels(num_classes, ignore_label)
     batches = crop_batches(
-        endless_examples(train, "train", labels, seed),
+        endless_examples(train, "train", labels, seed, cut),
         augmentation,
         protocol.iterations,
         protocol.batch_size,
@@ -179,7 +192,9 @@ def train_segmentation(
         protocol.window_stride,
         protocol.batch_size,
     )
-    figures = segmenter.evaluate(test, ignore_label=ignore_label)
+    figures = segmenter.evaluate(
+        test, ignore_label=ignore_label, size=size, resize=resize
+    )
     return SegmentationResult(figures, segmenter, losses)
 
 

@@ -4,21 +4,43 @@ from __future__ import annotations
 
 import keras
 
+from keras_vicregl.models.backbones.normalization import (
+    FromNormalized,
+    warn_of_own_layers,
+)
+
 _TO_CHANNELS_FIRST = (3, 1, 2)
 _TO_CHANNELS_LAST = (2, 3, 1)
 
 
 def as_backbone(
-    model: keras.Model, layer_name: str | None = None
+    model: keras.Model,
+    layer_name: str | None = None,
+    *,
+    batch_norm_momentum: float | None = None,
+    pixels: str | None = None,
 ) -> keras.Model:
     """Cuts a Keras model off at a feature map.
 
     Models of `keras.applications` and the like end in pooling and a
     classifier, or at a stride that is too coarse. What is returned shares its
     layers and weights with the model, up to one feature map. A model whose
-    channels come first is put between two transpositions. Views arrive
-    normalised: where a model rescales pixels itself, switch that off
-    (`include_rescaling=False` in keras-cv).
+    channels come first is put between two transpositions.
+
+    Views, evaluations and exports give normalised images. With `pixels` the
+    backbone takes these and makes of them, in its first layer, the pixels that
+    the model wants; nothing else needs to know. It is needed where a model
+    changes the scale itself - a warning names the layers that do - and
+    where its weights were trained on other pixels:
+
+    | `pixels` | what the model gets | of `keras.applications` |
+    |---|---|---|
+    | `"raw"` | RGB, 0 to 255 | ConvNeXt, EfficientNet, MobileNetV3 |
+    | `"tf"` | RGB, -1 to 1 | MobileNet, MobileNetV2, ResNetV2, Inception, \
+Xception, NASNet |
+    | `"caffe"` | BGR less its mean, of 0 to 255 | ResNet, VGG |
+    | `"torch"` | normalised by ImageNet's mean and deviation | DenseNet |
+    | `"unit"` | RGB, 0 to 1 | |
 
     Args:
         model: A functional or sequential model from images `(B, H, W, C)`, or
@@ -27,6 +49,14 @@ def as_backbone(
             the pyramid, `"P2"` to `"P5"`, of a backbone of this package,
             KerasHub or keras-cv. Defaults to the model's output where that is
             one such map, and to the last layer that gives one otherwise.
+            Needed where the model has several outputs.
+        batch_norm_momentum: What all its batch normalisations keep of their
+            moving averages in a step, also in `model`, whose layers they are.
+            Some of `keras.applications` have 0.999, with which they need
+            thousands of steps to follow a training; 0.9 is that of the
+            backbones of this package. Defaults to what each of them has.
+        pixels: What the model wants, see above, of views with the default mean
+            and deviation. `None`: images go to it as they come.
 
     Returns:
         A model from images `(B, H, W, C)` to one feature map `(B, h, w, F)`;
@@ -34,7 +64,10 @@ def as_backbone(
 
     Raises:
         ValueError: If the model has no layer of that name, if that layer's
-            output is no feature map, or if the model has none at all.
+            output is no feature map, or if the model has none at all; if it
+            has several inputs, or several outputs and no `layer_name` says
+            which is meant; if it is subclassed or not built; if
+            `batch_norm_momentum` is not in [0, 1), or `pixels` another word.
 
     Example:
 
@@ -47,20 +80,40 @@ def as_backbone(
     >>> as_backbone(model).output_shape
     (None, 16, 16, 8)
     """
-    if not _is_graph(model):
-        raise ValueError(
-            "`model` must be a built functional or sequential keras.Model: "
-            "a subclassed model has no graph to cut, but is a backbone as it "
-            "is if its `call` returns one feature map. "
-            f"Received: model={model!r}"
-        )
+    _check_graph(model)
+    if batch_norm_momentum is not None:
+        _set_momentum(model, batch_norm_momentum)
     if layer_name is not None:
         backbone = _cut(model, _named_feature_map(model, layer_name))
+    elif len(model.outputs) > 1:
+        _last_feature_map(model)  # an error where there is none
+        raise ValueError(
+            f"`model` {model.name!r} has {len(model.outputs)} outputs, of "
+            f"shapes {', '.join(str(o.shape) for o in model.outputs)}: pass "
+            "the layer whose output is to be the feature map as `layer_name`, "
+            f"such as {' or '.join(map(repr, _candidates(model)))}."
+        )
     elif _is_feature_map(model.outputs):
         backbone = model
     else:
         backbone = _cut(model, _last_feature_map(model))
-    return _channels_last(backbone) if channels_come_first(model) else backbone
+    if channels_come_first(model):
+        backbone = _channels_last(backbone)
+    if pixels is None:
+        warn_of_own_layers(backbone)
+        return backbone
+    return _from_normalized(backbone, pixels)
+
+
+def _set_momentum(model: keras.Model, momentum: float) -> None:
+    if not 0 <= momentum < 1:
+        raise ValueError(
+            "`batch_norm_momentum` must be at least 0 and below 1. Received: "
+            f"batch_norm_momentum={momentum!r}"
+        )
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.momentum = float(momentum)
 
 
 def feature_map_layers(model: keras.Model) -> list[str]:
@@ -99,12 +152,62 @@ def channels_come_first(model: keras.Model) -> bool:
     )
 
 
+def several_inputs(model: keras.Model) -> str:
+    """What to do about a model that takes more than images, in a sentence."""
+    names = ", ".join(repr(each.name) for each in model.inputs)
+    return (
+        f"{model.name!r} has {len(model.inputs)} inputs ({names}), and a "
+        "backbone takes images alone: cut out the part that does, "
+        "keras.Model(images, feature_map), with images one of model.inputs "
+        "and feature_map the output of a layer that depends on no other."
+    )
+
+
+def _check_graph(model: keras.Model) -> None:
+    """Raises unless the model is a graph that begins with images."""
+    if not isinstance(model, keras.Model):
+        raise ValueError(
+            f"`model` must be a keras.Model; received {model!r}. A layer "
+            "becomes one by keras.Sequential([keras.Input((None, None, 3)), "
+            "layer])."
+        )
+    if len(getattr(model, "inputs", None) or ()) > 1:
+        raise ValueError(f"`model` {several_inputs(model)}")
+    if _is_graph(model):
+        return
+    if isinstance(model, keras.Sequential):
+        raise ValueError(
+            f"`model` {model.name!r} is not built, so that its layers have no "
+            "shapes: begin it with keras.Input((None, None, 3)), or call "
+            "model.build((None, height, width, 3))."
+        )
+    raise ValueError(
+        f"`model` {model.name!r} is a subclassed {type(model).__name__}: it "
+        "has no graph to cut, but is a backbone as it is if its `call` returns "
+        "one feature map."
+    )
+
+
+def _candidates(model: keras.Model) -> list[str]:
+    """Layers that give an output of the model, if any are feature maps."""
+    outputs = [id(output) for output in model.outputs]
+    maps = _feature_maps(model).items()
+    ends = [name for name, output in maps if id(output) in outputs]
+    return ends or feature_map_layers(model)
+
+
 def _channels_last(model: keras.Model) -> keras.Model:
     channels, height, width = model.input_shape[1:]
     images = keras.Input((height, width, channels))
     x = keras.layers.Permute(_TO_CHANNELS_FIRST)(images)
     x = keras.layers.Permute(_TO_CHANNELS_LAST)(model(x))
     return keras.Model(images, x, name=model.name)
+
+
+def _from_normalized(model: keras.Model, pixels: str) -> keras.Model:
+    images = keras.Input(model.input_shape[1:])
+    x = FromNormalized(pixels, name="from_normalized")(images)
+    return keras.Model(images, model(x), name=model.name)
 
 
 def _cut(model: keras.Model, output: keras.KerasTensor) -> keras.Model:

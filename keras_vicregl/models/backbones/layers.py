@@ -1,4 +1,4 @@
-"""Layers of residual branches: stochastic depth and layer scale."""
+"""Layers of residual networks: depth, scale and strides of branches."""
 
 from __future__ import annotations
 
@@ -8,10 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_vicregl.distribution.collectives import (
-    replica_count,
-    replica_index,
-)
+from keras_vicregl.distribution.collectives import replica_count, replica_index
 
 _SEED_STATE = "seed_generator_state"
 
@@ -148,3 +145,77 @@ class LayerScale(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments of the constructor."""
         return {**super().get_config(), "initial_value": self.initial_value}
+
+
+@keras.saving.register_keras_serializable(package="keras_vicregl")
+class Subsample(keras.layers.Layer):
+    """Keeps every `stride`-th row and column, beginning with the first.
+
+    With a 1 x 1 convolution after it, it is a strided 1 x 1 convolution in all
+    numbers, and safe: the gradient of the latter corrupts memory under
+    TensorFlow 2.21 with oneDNN on some CPUs, when a batch is one image.
+
+    Args:
+        stride: Rows and columns from one that is kept to the next.
+        **kwargs: Arguments of `keras.layers.Layer`.
+
+    Call arguments:
+        inputs: Map `(B, h, w, C)`.
+
+    Returns:
+        Tensor `(B, ceil(h / stride), ceil(w / stride), C)`.
+
+    Example:
+
+    >>> tuple(Subsample(2)(ops.ones((1, 5, 4, 3))).shape)
+    (1, 3, 2, 3)
+    """
+
+    def __init__(self, stride: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.stride = stride
+
+    def call(self, inputs: Any) -> Any:
+        """Slices rows and columns."""
+        return _every(inputs, (1, self.stride, self.stride, 1))
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """Returns the shape of what is kept."""
+        batch, *sizes, channels = input_shape
+        sizes = [size and -(-size // self.stride) for size in sizes]
+        return (batch, *sizes, channels)
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments of the constructor."""
+        return {**super().get_config(), "stride": self.stride}
+
+
+@keras.saving.register_keras_serializable(package="keras_vicregl")
+class PointwiseConv2D(keras.layers.Conv2D):
+    """A strided 1 x 1 convolution that slices first, see `Subsample`.
+
+    It has arguments, weights and numbers of `keras.layers.Conv2D`, whose place
+    it takes in copies of models.
+    """
+
+    def convolution_op(self, inputs: Any, kernel: Any) -> Any:
+        """Slices rows and columns, and convolves what is left."""
+        last = self.data_format == "channels_last"
+        steps = (1, *self.strides, 1) if last else (1, 1, *self.strides)
+        return ops.conv(
+            _every(inputs, steps),
+            kernel,
+            padding="valid",
+            data_format=self.data_format,
+        )
+
+
+def _every(x: Any, steps: tuple[int, ...]) -> Any:
+    """Every so many entries along each axis, beginning with the first."""
+    if keras.backend.backend() == "jax":
+        from jax import lax
+
+        # Whose size, where an export has it as a formula, is the same formula
+        # as that of a strided convolution.
+        return lax.slice(x, (0,) * len(steps), x.shape, steps)
+    return x[tuple(slice(None, None, step) for step in steps)]

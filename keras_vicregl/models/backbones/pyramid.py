@@ -52,6 +52,8 @@ class PyramidBackbone(keras.Model):
         self.dtype_policy = keras.dtype_policies.get(dtype)
         self._pyramid_outputs = dict(pyramid_outputs)
         self._pyramid_strides = dict(pyramid_strides)
+        # Mean and deviation of the images that it was trained on.
+        self._normalization = None
 
     @property
     def pyramid_outputs(self) -> dict[str, keras.KerasTensor]:
@@ -65,12 +67,15 @@ class PyramidBackbone(keras.Model):
 
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments common to all backbones."""
-        return {
+        config = {
             "input_shape": self.input_shape[1:],
             "name": self.name,
             "trainable": self.trainable,
             "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
         }
+        if self._normalization is not None:
+            config["normalization"] = self._normalization
+        return config
 
     @classmethod
     def from_config(
@@ -82,7 +87,11 @@ class PyramidBackbone(keras.Model):
             config["dtype"] = keras.saving.deserialize_keras_object(
                 config["dtype"], custom_objects=custom_objects
             )
-        return cls(**config)
+        normalization = config.pop("normalization", None)
+        backbone = cls(**config)
+        if normalization is not None:
+            backbone._normalization = tuple(map(tuple, normalization))
+        return backbone
 
 
 def pyramid_keys(count: int) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import layers
 
+from keras_vicregl.models.backbones.layers import Subsample
 from keras_vicregl.models.backbones.state_dict import layer_name
 
 EXPANSION = {"basic": 1, "bottleneck": 4}
@@ -131,6 +132,11 @@ class ResidualGraph:
             x = layers.ZeroPadding2D(
                 size // 2, name=layer_name(f"{name}_pad"), **self._spatial
             )(x)
+        elif strides > 1:
+            x = Subsample(
+                strides, name=layer_name(f"{name}_slice"), **self._common
+            )(x)
+            strides = 1
         return layers.Conv2D(
             filters,
             size,

@@ -52,10 +52,15 @@ class StateDictEntry:
         return tuple(shape[axis] for axis in self.axes) or shape
 
     def to_torch(self) -> np.ndarray:
-        """Returns the current value in the PyTorch layout, contiguous."""
+        """Returns the current value in the PyTorch layout, contiguous.
+
+        bfloat16, which NumPy does not have, becomes float32.
+        """
         if self.variable is None:
             return np.zeros((), "int64")
         value = keras.ops.convert_to_numpy(self.variable.value)
+        if self.variable.dtype == "bfloat16":
+            value = value.astype("float32")
         if self.axes:
             value = np.transpose(value, self.axes)
         return np.ascontiguousarray(value)

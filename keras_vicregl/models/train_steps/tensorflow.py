@@ -19,7 +19,7 @@ class TrainStep:
     def train_step(self, data: Any) -> dict[str, Any]:
         """One step of the optimizer on a batch."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        size = _checked_batch_size(x)
+        x, size = _checked(x)
         with tf.GradientTape() as tape:
             y_pred = self(x, training=True)
             loss = self.compute_loss(x, y, y_pred, sample_weight, training=True)
@@ -35,7 +35,7 @@ class TrainStep:
     def test_step(self, data: Any) -> dict[str, Any]:
         """The objective of a batch in inference mode."""
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
-        size = _checked_batch_size(x)
+        x, size = _checked(x)
         y_pred = self(x, training=False)
         loss = self.compute_loss(x, y, y_pred, sample_weight, training=False)
         self._loss_tracker.update_state(loss, sample_weight=size)
@@ -62,27 +62,33 @@ class TrainStep:
         return None
 
 
-def _checked_batch_size(x: Any) -> Any:
-    """This replica's batch size, asserted where it is not known yet."""
+def _checked(x: Any) -> tuple[Any, Any]:
+    """The batch and this replica's size of it, for the network to wait for.
+
+    What is computed from the batch that is returned runs after the check of its
+    size: a batch of one image may end the process on CPUs (`Subsample`).
+    """
     first = keras.tree.flatten(x)[0]
     size = tf.shape(first)[0]
-    replicas = replica_count()
     if first.shape[0] is not None:
-        return size
+        return x, size
+    check = _assertion(size, replica_count())
+    with tf.control_dependencies([check] if check is not None else []):
+        return keras.tree.map_structure(tf.identity, x), tf.identity(size)
+
+
+def _assertion(size: Any, replicas: int) -> Any:
     if replicas == 1:
-        check = tf.debugging.assert_greater(
+        return tf.debugging.assert_greater(
             size,
             1,
             "The variance over a batch needs at least 2 samples. Use a larger "
             "batch and `drop_remainder=True`.",
         )
-    else:
-        everywhere = replica_sum(tf.cast(size, tf.float32))
-        check = tf.debugging.assert_equal(
-            tf.cast(size, tf.float32) * replicas,
-            everywhere,
-            f"A batch must divide by the {replicas} devices, the last one "
-            "too: use `drop_remainder=True` and such a batch size.",
-        )
-    with tf.control_dependencies([check] if check is not None else []):
-        return tf.identity(size)
+    everywhere = replica_sum(tf.cast(size, tf.float32))
+    return tf.debugging.assert_equal(
+        tf.cast(size, tf.float32) * replicas,
+        everywhere,
+        f"A batch must divide by the {replicas} devices, the last one "
+        "too: use `drop_remainder=True` and such a batch size.",
+    )

@@ -43,6 +43,26 @@ class SharedOptions:
     grayscale: float
 
 
+def draw_groups(
+    keys: Any,
+    size: Any,
+    view_to_source: Any,
+    groups: tuple[ViewGroup, ...],
+    options: SharedOptions,
+) -> tuple[dict[str, Any], ...]:
+    """Parameters of the views of all groups, a dictionary a group.
+
+    Arguments are those of `draw_group`.
+    """
+    first, drawn = 0, []
+    for group in groups:
+        drawn.append(
+            draw_group(keys, size, view_to_source, group, first, options)
+        )
+        first += group.count
+    return tuple(drawn)
+
+
 def draw_group(
     keys: Any,
     size: Any,

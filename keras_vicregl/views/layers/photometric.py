@@ -16,6 +16,7 @@ from keras_vicregl.views.drawing import stateless
 from keras_vicregl.views.drawing.parameters import jitter_factors, jitter_shift
 from keras_vicregl.views.keys import IMAGES
 from keras_vicregl.views.layers.base import ViewLayer
+from keras_vicregl.views.normalization import IMAGENET_MEAN, IMAGENET_STD
 from keras_vicregl.views.pixels import color
 from keras_vicregl.views.pixels.tensors import apply_to, as_float
 
@@ -311,8 +312,8 @@ class Normalize(PhotometricLayer):
 
     def __init__(
         self,
-        mean: tuple[float, float, float] = (0.485, 0.456, 0.406),
-        std: tuple[float, float, float] = (0.229, 0.224, 0.225),
+        mean: tuple[float, float, float] = IMAGENET_MEAN,
+        std: tuple[float, float, float] = IMAGENET_STD,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)

@@ -1,9 +1,11 @@
 """What `MultiView` does with tensors of TensorFlow."""
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
+from keras_vicregl.views.drawing.parameters import SharedOptions, draw_groups
 from keras_vicregl.views.keys import (
     IMAGES,
     LABELS,
@@ -37,8 +39,7 @@ class HostViews(ViewLayer):
         self._recipe = recipe
         self._renderings = recipe.renderings()
         self._faithful = FaithfulChain(recipe) if recipe.faithful else None
-        self._draw = traced(recipe.draw)
-        self._render = traced(self._views_of)
+        self._draw = _drawing(recipe.groups, recipe.shared_options())
 
     def keys_of_layer(self, keys: tf.Tensor) -> tf.Tensor:
         """Keys (B,) of the recipe's own stream."""
@@ -63,7 +64,8 @@ class HostViews(ViewLayer):
         if self._faithful:
             views = self._faithful.views_of(images, keys)
         else:
-            views = self._render(images, groups)
+            render = _rendering(self._renderings, tuple(images.shape[1:]))
+            views = render(images, groups)
         outputs = {
             **kept,
             VIEWS: views,
@@ -76,12 +78,6 @@ class HostViews(ViewLayer):
                 for mask in _masks(inputs[MASKS], parameters, group.size)
             )
         return outputs
-
-    def _views_of(self, images: tf.Tensor, groups: tuple) -> tuple:
-        views = ()
-        for parameters, how in zip(groups, self._renderings, strict=True):
-            views += fused.render(images, parameters, how)
-        return views
 
     def _check(self, inputs: dict[str, tf.Tensor]) -> None:
         recipe = self._recipe
@@ -122,6 +118,29 @@ class HostViews(ViewLayer):
         if metadata["use_targets"]:
             output["targets"] = output.pop(LABELS)
         return output
+
+
+# Tracing takes seconds: layers of the same recipe share what was traced. One
+# size of images does not change what is traced for another.
+@functools.lru_cache(maxsize=64)
+def _drawing(groups: tuple, options: SharedOptions) -> Any:
+    return traced(
+        functools.partial(draw_groups, groups=groups, options=options)
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def _rendering(
+    renderings: tuple[fused.Rendering, ...], image_shape: tuple
+) -> Any:
+    def views_of(images: tf.Tensor, groups: tuple) -> tuple:
+        images = tf.ensure_shape(images, (None, *image_shape))
+        views = ()
+        for parameters, how in zip(groups, renderings, strict=True):
+            views += fused.render(images, parameters, how)
+        return views
+
+    return traced(views_of)
 
 
 def _a_view_each(groups: tuple, key: str) -> tuple[tf.Tensor, ...]:

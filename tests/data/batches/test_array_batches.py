@@ -173,6 +173,29 @@ def test_fit_sees_the_epochs_in_turn_even_where_it_looks_at_a_batch(
     assert batches.position == (4, 0)
 
 
+def test_a_fixed_epoch_is_the_same_in_each_iteration():
+    fixed = make(start=(1, 0), fixed=True)
+    first = [*make(start=(1, 0))]
+    for _ in range(2):
+        assert_same([*fixed], first)
+    assert fixed.position == (1, 0)
+
+
+@pytest.mark.parametrize(
+    ("fixed", "workers"), [(True, 1), (True, 2), (False, 1)]
+)
+def test_what_is_validated_on_is_fixed_if_wanted(fixed, workers):
+    model = Fingerprint(True)
+    model.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
+    seen = make(fixed=fixed, workers=workers)
+    history = model.fit(
+        make(), epochs=3, validation_data=seen, shuffle=False, verbose=0
+    ).history
+    assert len(set(np.round(history["loss"], 3))) == 3
+    numbers = history["loss"][:1] * 3 if fixed else history["loss"]
+    np.testing.assert_allclose(history["val_loss"], numbers, rtol=1e-5)
+
+
 def test_sources_of_arrays_and_plain_images_are_welcome():
     scenes = load("digit_scenes", "train", count=2)
     views = MultiView.scenes(size=32, on="device")
@@ -191,6 +214,7 @@ def test_sources_of_arrays_and_plain_images_are_welcome():
         ({"batch_size": 15}, "14 examples do not fill a batch of"),
         ({"seed": -1}, "seed=-1"),
         ({"start": (0, 4)}, r"of 3 steps.*start=\(0, 4\)"),
+        ({"start": (0, 1), "fixed": True}, "fixed=True .* step 1"),
         ({"shard": (2, 2)}, r"0 <= index < count.*\(2, 2\)"),
         ({"arrays": np.zeros((2, 4, 4, 3))}, "images must be uint8"),
     ],

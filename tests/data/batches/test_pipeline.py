@@ -7,11 +7,7 @@ import pytest
 tf = pytest.importorskip("tensorflow")
 pytest.importorskip("keras_cv")
 
-from keras_vicregl.data import (  # noqa: E402
-    as_dataset,
-    steps_per_epoch,
-    view_batches,
-)
+from keras_vicregl.data import as_dataset, steps_per_epoch, view_batches  # noqa: E402
 from keras_vicregl.views import MultiView  # noqa: E402
 
 COUNT = 10
@@ -212,6 +208,18 @@ def test_an_iteration_given_up_is_begun_again():
     assert not same(list(batches), second)
 
 
+@pytest.mark.parametrize("data", [ARRAYS, as_dataset(ARRAYS)])
+def test_a_fixed_epoch_is_the_same_in_each_iteration(data):
+    fixed = make(data, start=(2, 0), fixed=True)
+    next(iter(fixed))
+    assert same(epoch_of(fixed), epoch_of(make(data, start=(2, 0))))
+    assert same(epoch_of(fixed), epoch_of(fixed))
+    assert len(fixed) == 3
+    endless = as_dataset(ARRAYS).filter(lambda example: True)
+    unknown = make(endless, fixed=True)
+    assert same(epoch_of(unknown), epoch_of(unknown))
+
+
 def test_epochs_of_unknown_length_pass_when_they_are_exhausted():
     unknown = as_dataset(ARRAYS).filter(lambda example: True)
     expected = make(as_dataset(ARRAYS))
@@ -358,6 +366,28 @@ def test_fit_sees_the_epochs_in_turn_even_where_it_looks_at_a_batch(built):
     np.testing.assert_allclose(history["loss"], np.square(numbers), rtol=1e-5)
 
 
+@pytest.mark.parametrize("fixed", [True, False])
+def test_what_is_validated_on_is_fixed_if_wanted(fixed):
+    model = Regression(kernel_initializer="zeros")
+    model.compile(keras.optimizers.SGD(0.0), "mse", run_eagerly=True)
+    # Not what is trained on, whose epochs go on.
+    trained, seen = (
+        make(multi_view=number_of_epoch, fixed=value)
+        for value in (False, fixed)
+    )
+    history = model.fit(
+        trained, epochs=3, validation_data=seen, verbose=0
+    ).history
+    expected = make(multi_view=number_of_epoch)
+    numbers = [epoch_of(expected)[0][0] for _ in range(3)]
+    np.testing.assert_allclose(history["loss"], np.square(numbers), rtol=1e-5)
+    if fixed:
+        numbers = numbers[:1] * 3
+    np.testing.assert_allclose(
+        history["val_loss"], np.square(numbers), rtol=1e-5
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
@@ -368,6 +398,11 @@ def test_fit_sees_the_epochs_in_turn_even_where_it_looks_at_a_batch(built):
         ({"start": 3}, ValueError, "start must be a pair.*start=3"),
         ({"start": (0, -1)}, ValueError, r"start=\(0, -1\)"),
         ({"start": (0, 4)}, ValueError, r"of 3 steps.*start=\(0, 4\)"),
+        (
+            {"start": (0, 1), "fixed": True},
+            ValueError,
+            "fixed=True .* Received: a start at step 1",
+        ),
         ({"shard": (0, 3)}, ValueError, "batch_size=4.*does not divide by.* 3"),
         ({"shard": (2, 2)}, ValueError, r"0 <= index < count.*\(2, 2\)"),
         ({"shard": (0, 2)}, ValueError, "drop_remainder=False would"),
@@ -406,3 +441,10 @@ def test_the_global_seed_changes_neither_order_nor_views(global_seed):
     tf.random.set_seed(global_seed)
     for actual, wanted in zip(epoch_of(make()), expected, strict=True):
         np.testing.assert_array_equal(actual, wanted)
+
+
+def test_batches_tell_what_made_their_views():
+    views = MultiView.scenes(size=8, mean=(0.5, 0.4, 0.3))
+    for start in ((0, 0), (1, 1)):
+        batches = view_batches(ARRAYS, views, batch_size=4, seed=0, start=start)
+        assert batches.multi_view is views

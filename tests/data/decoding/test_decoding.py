@@ -6,13 +6,7 @@ from PIL import Image
 
 tf = pytest.importorskip("tensorflow")
 
-from image_files import (  # noqa: E402
-    SIZE,
-    as_pillow_sees,
-    encoded,
-    exif,
-    picture,
-)
+from image_files import SIZE, as_pillow_sees, encoded, exif, picture  # noqa: E402
 
 from keras_vicregl.data.decoding.images import (  # noqa: E402
     decode_example,

@@ -81,3 +81,26 @@ def test_arrays_are_relabelled():
     )
     with pytest.raises(ValueError, match="there are no masks"):
         load(IMAGES, mask_labels=CITYSCAPES_TRAIN_IDS)
+
+
+def test_numbers_may_be_text_as_in_json():
+    masks = np.array([[[0], [7]]], np.uint8)
+    np.testing.assert_array_equal(
+        relabel(masks, {"7": 1, "0": 255}), [[[255], [1]]]
+    )
+
+
+def test_nothing_but_ignored_labels_is_an_error():
+    masks = np.zeros((2, *IMAGES.shape[1:3], 1), np.uint8)
+    with pytest.raises(ValueError, match=r"leaves no class.*ignore_label"):
+        load(
+            {"images": IMAGES[:2], "segmentation_masks": masks},
+            mask_labels={"11": 255},
+        )
+
+
+def test_the_label_of_no_class_is_kept():
+    masks = np.zeros((2, *IMAGES.shape[1:3], 1), np.uint8)
+    arrays = {"images": IMAGES[:2], "segmentation_masks": masks}
+    assert load(arrays, ignore_label="11").ignore_label == 11
+    assert load(arrays).ignore_label == 255

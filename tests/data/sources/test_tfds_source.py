@@ -142,12 +142,14 @@ def test_batches_resume_in_the_middle_of_an_epoch(mocked_pets):
 
 def test_labels_out_of_range_are_told_of():
     def unlabelled(self, split, decoders=None, **options):
-        elements = {"image": [encoded(picture())], "label": [-1]}
+        elements = {"image": [encoded(picture())] * 2, "label": [-1, -2]}
         return tf.data.Dataset.from_tensor_slices(elements)
 
     with tfds.testing.mock_data(as_dataset_fn=unlabelled):
         source = load("stl10", "unlabelled")
-    message = r"unlabelled\[0\] \(label -1 is none of 10 classes.*labels=False"
+    # Of -1 there is no label.
+    assert next(iter(source.dataset()))["labels"] == -1
+    message = r"unlabelled\[1\] \(label -2 is none of 10 classes.*labels=False"
     with pytest.raises(tf.errors.InvalidArgumentError, match=message):
         list(source.dataset())
 

@@ -137,10 +137,11 @@ GOOD = labelled(FEATURES, np.array([0, 1, 2, 2]))
             "labels of test must be between 0 and num_classes - 1 = 2",
         ),
         (
-            labelled(FEATURES, np.array([0, 1, 2, -1])),
+            # -1 is no label.
+            labelled(FEATURES, np.array([0, 1, 2, -2])),
             GOOD,
             {},
-            "labels of train.*from -1 to 2",
+            "labels of train.*from -2 to 2",
         ),
         (labelled(FEATURES, np.arange(3)), GOOD, {}, "4 features but 3 labels"),
         (labelled(FEATURES, np.ones(4)), GOOD, {}, "integers.*float64"),

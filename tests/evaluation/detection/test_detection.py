@@ -5,20 +5,20 @@ import types
 import keras
 import numpy as np
 import pytest
+from backend_tools import eager_steps
 
+from keras_vicregl.data import detection_batches, load
 from keras_vicregl.evaluation import (
     Detector,
     coco_average_precision,
     train_detection,
 )
-from keras_vicregl.evaluation.detection import (
-    data as detection_data,
-)
+from keras_vicregl.evaluation.detection import data as detection_data
+from keras_vicregl.evaluation.detection import training
 from keras_vicregl.evaluation.detection.retinanet import (
     backbone_strides,
     retinanet,
 )
-from keras_vicregl.evaluation.detection.training import _copied
 from keras_vicregl.models.backbones import ConvNeXt, SmallResNet
 
 pytest.importorskip("pycocotools")
@@ -65,6 +65,12 @@ def squares(count, seed, crowd=False):
 def small_backbone():
     keras.utils.set_random_seed(0)
     return SmallResNet((32, 32, 3), widths=(8, 8, 16, 16), block="bottleneck")
+
+
+@pytest.fixture
+def eager():
+    with eager_steps():
+        yield
 
 
 def weights_of(model):
@@ -128,6 +134,7 @@ def assert_found_at_any_size(detector, images, found):
         np.testing.assert_allclose(others[0][key], found[1][key], atol=1e-4)
 
 
+@pytest.mark.usefixtures("eager")
 def test_frozen_on_batches_with_crowds():
     """In batches, as a `tf.data.Dataset` would have them."""
     arrays = squares(20, 2, crowd=True)
@@ -154,7 +161,10 @@ def test_frozen_on_batches_with_crowds():
 
 def test_a_frozen_copy_has_nothing_to_train():
     backbone = small_backbone()
-    frozen, free = _copied(backbone, True), _copied(backbone, False)
+    frozen, free = (
+        training._copied(backbone, True),
+        training._copied(backbone, False),
+    )
     assert not frozen.trainable_variables and free.trainable_variables
     assert backbone.trainable
     for copy in (frozen, free):
@@ -268,7 +278,7 @@ def test_bad_test_data():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"epochs": 0}, "epochs must be at least 1"),
+        ({"epochs": 0}, "epochs must be an integer of at least 1"),
         ({"learning_rate": 0.0}, "learning_rate must be positive"),
         ({"weight_decay": -1.0}, "weight_decay must not be negative"),
         ({"channels": 0}, "channels must be at least 1"),
@@ -373,3 +383,52 @@ def test_only_images_are_taken():
     detector = Detector(None, (4,), 4, None)
     with pytest.raises(ValueError, match=r"shape \(H, W, C\).*\(32, 32\)"):
         detector.predict(np.zeros((2, 32, 32)))
+
+
+@pytest.mark.usefixtures("eager")
+def test_sources_give_what_arrays_do():
+    """And with a size, what `detection_batches` makes of them."""
+    arrays = squares(12, 0)
+    arrays["box_classes"] = arrays["box_classes"].astype(np.int32)
+    settings = {**SETTINGS, "epochs": 1, "learning_rate": 1e-3}
+    expected, detector, losses = train_detection(
+        small_backbone(), arrays, arrays, **settings
+    )
+    source = load(arrays)
+    again = train_detection(small_backbone(), source, source, **settings)
+    np.testing.assert_allclose(again.losses, losses, rtol=1e-5)
+    assert again.figures == pytest.approx(expected, nan_ok=True, abs=1e-4)
+    pytest.importorskip("tensorflow")
+    batches = detection_batches(source, (40, 48), 16)
+    assert detector.evaluate(source, size=(40, 48)) == pytest.approx(
+        detector.evaluate(batches), nan_ok=True
+    )
+    fitted = detection_data.as_batches(source, 40, 16, "train")
+    whole = detection_batches(source, (40, 40), 16)
+    for found, batch in zip(fitted, whole, strict=True):
+        for key in ("images", "boxes", "box_classes"):
+            np.testing.assert_array_equal(found[key], batch[key])
+
+
+def test_names_of_classes_count_them(monkeypatch):
+    scenes = load("digit_scenes", "train", count=4, boxes=True)
+    counted = []
+
+    def count(backbone, num_classes, **options):
+        counted.append(num_classes)
+        raise InterruptedError
+
+    monkeypatch.setattr(training, "retinanet", count)
+    with pytest.raises(InterruptedError):
+        train_detection(small_backbone(), scenes, scenes, **SETTINGS, epochs=1)
+    assert counted == [10]
+
+
+def test_sources_that_cannot_be_detected_in():
+    arrays = squares(4, 0)
+    with pytest.raises(ValueError, match=r"train must have boxes.*`boxes` of"):
+        train_detection(
+            STRIDES_ONLY, load(arrays["images"]), arrays, **SETTINGS
+        )
+    with pytest.raises(ValueError, match="size=40 is for what `load` returns"):
+        train_detection(STRIDES_ONLY, [arrays], arrays, size=40, **SETTINGS)

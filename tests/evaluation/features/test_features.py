@@ -5,11 +5,7 @@ import sys
 import keras
 import numpy as np
 import pytest
-from known_features import (
-    averaging_backbone,
-    block_means,
-    identity_backbone,
-)
+from known_features import averaging_backbone, block_means, identity_backbone
 
 from keras_vicregl.evaluation import (
     evaluate_knn,

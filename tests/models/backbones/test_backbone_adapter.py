@@ -139,3 +139,40 @@ def test_unsuitable_models_are_refused():
 
     with pytest.raises(ValueError, match="no graph to cut"):
         as_backbone(Subclassed())
+
+
+def test_a_model_of_two_inputs_says_how_to_cut_it():
+    images = keras.Input((16, 16, 3), name="images")
+    size = keras.Input((2,), name="size")
+    features = keras.layers.Conv2D(4, 3, name="features")(images)
+    pooled = keras.layers.GlobalAveragePooling2D()(features)
+    both = keras.layers.Concatenate()([pooled, size])
+    model = keras.Model([images, size], keras.layers.Dense(2)(both))
+    for layer in (None, "features"):
+        with pytest.raises(ValueError, match=r"2 inputs \('images', 'size'\)"):
+            as_backbone(model, layer)
+    # What the message says.
+    part = keras.Model(model.inputs[0], model.get_layer("features").output)
+    assert as_backbone(part) is part
+
+
+def test_a_model_of_two_outputs_is_asked_which():
+    base = classifier()
+    layers = [base.get_layer(name) for name in ("fine", "coarse")]
+    two = keras.Model(base.inputs, [layer.output for layer in layers])
+    with pytest.raises(ValueError, match=r"2 outputs.*'fine' or 'coarse'"):
+        as_backbone(two)
+    assert as_backbone(two, "fine").output_shape == (None, 7, 7, 4)
+    heads = keras.Model(
+        base.inputs, [base.output, keras.layers.Dense(3)(base.output)]
+    )
+    with pytest.raises(ValueError, match=r"`layer_name`, such as .*'coarse'"):
+        as_backbone(heads)
+
+
+def test_what_is_no_built_model_says_how_to_make_one():
+    unbuilt = keras.Sequential([keras.layers.Conv2D(2, 3)])
+    with pytest.raises(ValueError, match=r"not built.*keras\.Input"):
+        as_backbone(unbuilt)
+    with pytest.raises(ValueError, match=r"a keras\.Model.*keras\.Sequential"):
+        as_backbone(keras.layers.Conv2D(2, 3))

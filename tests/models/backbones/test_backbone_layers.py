@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from keras_vicregl.models.backbones import LayerScale, StochasticDepth
+from keras_vicregl.models.backbones.layers import PointwiseConv2D, Subsample
 
 
 def call(layer, values, **arguments):
@@ -79,3 +80,22 @@ def test_configs_are_complete(layer):
     assert again.get_config() == layer.get_config()
     inputs = keras.KerasTensor((None, 4, 3))
     assert again.compute_output_spec(inputs).shape == (None, 4, 3)
+
+
+@pytest.mark.parametrize("size", [(7, 8), (1, 2), (6, 9)])
+@pytest.mark.parametrize("stride", [2, 3])
+def test_a_slice_and_a_pointwise_convolution_are_a_strided_one(size, stride):
+    values = np.random.default_rng(1).normal(size=(1, *size, 3))
+    values = values.astype("float32")
+    for padding in ("same", "valid"):
+        strided = keras.layers.Conv2D(5, 1, stride, padding=padding)
+        expected = call(strided, values)
+        sliced = PointwiseConv2D.from_config(strided.get_config())
+        sliced.build(values.shape)
+        sliced.set_weights(strided.get_weights())
+        np.testing.assert_allclose(call(sliced, values), expected, atol=1e-6)
+        kept = Subsample(stride)
+        assert kept.compute_output_shape(values.shape)[:3] == expected.shape[:3]
+        np.testing.assert_array_equal(
+            call(kept, values), values[:, ::stride, ::stride]
+        )

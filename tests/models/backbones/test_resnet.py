@@ -170,6 +170,24 @@ def test_projection_stays_where_only_the_stride_needed_it():
     assert "layer1.0.downsample.0.weight" not in keys[0]
 
 
+def test_no_pointwise_convolution_is_strided():
+    # Its gradient at a batch of one ends the process on some CPUs.
+    with seeded_weights.no_weights():
+        models = [ResNet(**arguments) for arguments in TINY.values()]
+        models.append(backbones.ResNet50())
+    for model in models:
+        convolutions = [
+            layer
+            for layer in model.layers
+            if isinstance(layer, keras.layers.Conv2D)
+        ]
+        assert any(max(layer.strides) > 1 for layer in convolutions)
+        assert not any(
+            layer.kernel_size == (1, 1) and max(layer.strides) > 1
+            for layer in convolutions
+        )
+
+
 def test_pyramid_holds_the_stages():
     model = seeded(**TINY["imagenet"])
     pyramid = keras.Model(model.input, model.pyramid_outputs)

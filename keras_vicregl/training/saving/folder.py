@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from keras_vicregl._version import __version__
-from keras_vicregl.training._archive import (
+from keras_vicregl.training.saving.archive import (
     DamagedArchiveError,
     read_description,
     write_archive,
@@ -19,6 +19,7 @@ from keras_vicregl.training._archive import (
 
 _FORMAT = 1
 _PATTERN = "epoch-*-step-*.npz"
+_END = "end.npz"
 
 
 class Position(NamedTuple):
@@ -26,7 +27,8 @@ class Position(NamedTuple):
 
     Attributes:
         epoch: epochs that are complete.
-        step: batches of the next epoch that are done.
+        step: batches of the next epoch that are done. If all of them are, its
+            end is not: evaluation, logs and what callbacks do there.
     """
 
     epoch: int
@@ -89,8 +91,15 @@ class CheckpointFolder:
             "step": position.step,
             **description,
         }
+        self._keep(position)
+
+    def _keep(self, position: Position) -> None:
+        """Lists a new checkpoint, and no longer those before the last ones."""
         path = self.path_of(position)
-        kept = [old for old in self._kept if old != path]
+        # Of an epoch that has ended, also not that of its last step.
+        last = Position(position.epoch - 1, self.steps_per_epoch)
+        replaced = (path, self.path_of(last)) if not position.step else (path,)
+        kept = [old for old in self._kept if old not in replaced]
         self._kept = [*kept, path][-self.keep :]
 
     def _check(self, found: dict[str, Any]) -> None:
@@ -109,6 +118,7 @@ class CheckpointFolder:
 
     @property
     def path(self) -> pathlib.Path | None:
+        """The last checkpoint that is there."""
         return self._kept[-1] if self._kept else None
 
     @property
@@ -136,7 +146,22 @@ class CheckpointFolder:
     ) -> None:
         """Writes a checkpoint, and then removes those before the last ones."""
         path = self.path_of(position)
-        self.description = write_archive(
+        self.description = self._write(path, position, arrays, description)
+        # What training ended with, before it went on.
+        (self.folder / _END).unlink(missing_ok=True)
+        self._keep(position)
+        # Damaged ones are not among those kept.
+        for old in set(self.folder.glob(_PATTERN)) - set(self._kept):
+            old.unlink(missing_ok=True)
+
+    def _write(
+        self,
+        path: pathlib.Path,
+        position: Position,
+        arrays: Iterable[tuple[str, np.ndarray]],
+        description: dict[str, Any],
+    ) -> dict[str, Any]:
+        return write_archive(
             path,
             arrays,
             {
@@ -150,8 +175,31 @@ class CheckpointFolder:
                 **description,
             },
         )
-        kept = [old for old in self._kept if old != path]
-        self._kept = [*kept, path][-self.keep :]
-        # Damaged ones are not among those kept.
-        for old in set(self.folder.glob(_PATTERN)) - set(self._kept):
-            old.unlink(missing_ok=True)
+
+    def write_end(
+        self,
+        arrays: Iterable[tuple[str, np.ndarray]],
+        dtypes: dict[str, str],
+    ) -> None:
+        """Writes what training ends with, where that is not what was trained.
+
+        Args:
+            arrays: of the model alone.
+            dtypes: of these, by name, when they have been written.
+        """
+        path = self.folder / _END
+        self._write(path, self.position, arrays, {"dtypes": dtypes})
+
+    def read_end(self) -> tuple[pathlib.Path, dict[str, str]] | None:
+        """Path and dtypes of what `write_end` wrote.
+
+        Returns:
+            `None` where there is none, or one of another position.
+        """
+        path = self.folder / _END
+        if not path.exists():
+            return None
+        found = read_description(path)
+        if (found["epoch"], found["step"]) != self.position:
+            return None
+        return path, found["dtypes"]

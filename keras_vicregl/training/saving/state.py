@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
 import keras
@@ -10,13 +10,13 @@ import numpy as np
 
 
 class Stateful(Protocol):
-    """What is saved along with the variables, as JSON."""
+    """What is saved along with the variables."""
 
     def get_state(self) -> dict[str, Any]:
-        """The state, of numbers, strings, lists and dictionaries."""
+        """The state, of numbers, strings, NumPy arrays, lists, dictionaries."""
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Goes back to a state."""
+        """Goes back to a state, from any other, and twice in a row."""
 
 
 def groups(model: keras.Model) -> dict[str, list[Any]]:
@@ -41,14 +41,20 @@ def size_in_bytes(model: keras.Model) -> int:
     )
 
 
+GROUPS = ("model", "optimizer", "metrics")
+
+
 def arrays_of(
-    model: keras.Model, dtypes: dict[str, str]
+    model: keras.Model,
+    dtypes: dict[str, str],
+    of_groups: Collection[str] = GROUPS,
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Names and values of all variables, one after the other.
 
     Args:
         model: a compiled and built model.
         dtypes: gets the dtype of each array, by name.
+        of_groups: which of `groups`.
 
     Yields:
         `("model/0004/stem/kernel", array)` and so on. Dtypes that NumPy does
@@ -58,8 +64,8 @@ def arrays_of(
         FloatingPointError: if a weight or a variable of the optimizer is not
             finite.
     """
-    for group, variables in groups(model).items():
-        for index, variable in enumerate(variables):
+    for group in of_groups:
+        for index, variable in enumerate(groups(model)[group]):
             name = f"{group}/{index:04d}/{variable.path}"
             array = np.asarray(keras.ops.convert_to_numpy(variable))
             dtypes[name] = _dtype(variable)

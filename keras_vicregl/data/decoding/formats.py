@@ -1,0 +1,77 @@
+"""Which files are images, by their names and by how they begin.
+
+Python alone: for lists of files before anything is decoded.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+
+DECODED = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp")
+# What else is taken for an image. It cannot be decoded: it is told of rather
+# than passed over.
+OTHERS = (".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2")
+SUFFIXES = (*DECODED, *OTHERS)
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_NAMED = 5  # files told of by name
+
+
+def suffix_of(path: str | os.PathLike) -> str:
+    """What a file's name ends in, in small letters, with the dot."""
+    return os.path.splitext(os.fspath(path))[1].lower()
+
+
+def undecodable(paths: Iterable[str]) -> list[int]:
+    """Numbers of the files that cannot be decoded, whatever is in them.
+
+    Names are believed; a file is looked into only where its name does not end
+    like one that can be decoded. Files that are not there are none of these:
+    they are missed when their turn comes.
+    """
+    return _others(paths, DECODED, _is_decoded)
+
+
+def not_png(paths: Iterable[str]) -> list[int]:
+    """Numbers of the files that are not PNG, as `undecodable`."""
+    return _others(paths, (".png",), lambda head: head.startswith(_PNG))
+
+
+def named(paths: list[str]) -> str:
+    """The first of the names, for a message."""
+    text = ", ".join(repr(_readable(path)) for path in paths[:_NAMED])
+    return text + (", ..." if len(paths) > _NAMED else "")
+
+
+def _others(
+    paths: Iterable[str],
+    suffixes: tuple[str, ...],
+    is_right: Callable[[bytes], bool],
+) -> list[int]:
+    return [
+        number
+        for number, path in enumerate(paths)
+        if suffix_of(path) not in suffixes
+        and (head := _head(path)) is not None
+        and not is_right(head)
+    ]
+
+
+def _head(path: str) -> bytes | None:
+    try:
+        with open(path, "rb") as file:
+            return file.read(12)
+    except OSError:
+        return None
+
+
+def _is_decoded(head: bytes) -> bool:
+    return head.startswith((b"\xff\xd8\xff", _PNG, b"GIF8", b"BM")) or (
+        head.startswith(b"RIFF") and head[8:12] == b"WEBP"
+    )
+
+
+def _readable(path: str) -> str:
+    # Names need not be text.
+    return os.fsencode(path).decode(errors="backslashreplace")

@@ -1,0 +1,109 @@
+"""Rows of large arrays, read when they are wanted.
+
+An array may be a memory-mapped file: it is neither copied nor made a constant
+of TensorFlow.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+# Arrays up to this many bytes may be copied.
+_SMALL = 2**20
+
+
+class ArrayRows:
+    """Some rows of an array, in the place of a copy of them.
+
+    Args:
+        array: (N, ...).
+        indices: (n,) integers below N.
+    """
+
+    def __init__(self, array: Any, indices: np.ndarray) -> None:
+        self._array = array
+        self._indices = indices
+        self.shape = (len(indices), *array.shape[1:])
+        self.dtype = array.dtype
+        self.ndim = len(self.shape)
+        self.nbytes = int(np.prod(self.shape)) * self.dtype.itemsize
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def take(self, rows: Any) -> np.ndarray:
+        """A copy of some of them."""
+        return _take(self._array, self._indices[rows])
+
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        return self._array[self._indices[rows]]
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+        return np.asarray(self[:], dtype)
+
+
+def rows_of(array: Any, indices: np.ndarray) -> Any:
+    """Some rows of an array, which are copied only where that is little.
+
+    Args:
+        array: (N, ...).
+        indices: (n,) integers below N, rising.
+    """
+    steps = np.unique(np.diff(indices))
+    if len(steps) <= 1:
+        step = int(steps[0]) if len(steps) else 1
+        return array[int(indices[0]) : int(indices[-1]) + 1 : step]
+    if array.nbytes <= _SMALL:
+        return array[indices]
+    return ArrayRows(array, indices)
+
+
+def row_reader(
+    arrays: Mapping[str, Any],
+) -> Callable[[tf.Tensor], dict[str, tf.Tensor]]:
+    """A function from indices, (...) int64, to rows (..., *) of all arrays.
+
+    To be called eagerly: small arrays become constants outside the graph. Of
+    large ones the rows are read from the array.
+    """
+    import tensorflow as tf
+
+    large = {k: v for k, v in arrays.items() if _is_large(v)}
+    small = {
+        key: tf.convert_to_tensor(np.asarray(value))
+        for key, value in arrays.items()
+        if key not in large
+    }
+
+    def read(index: tf.Tensor) -> dict[str, tf.Tensor]:
+        rows = {key: tf.gather(value, index) for key, value in small.items()}
+        for key, array in large.items():
+            row = tf.numpy_function(
+                functools.partial(_take, array),
+                [index],
+                tf.as_dtype(array.dtype),
+            )
+            shape = tf.TensorShape(array.shape[1:])
+            rows[key] = tf.ensure_shape(row, index.shape.concatenate(shape))
+        return {key: rows[key] for key in arrays}
+
+    return read
+
+
+def _take(array: Any, index: np.ndarray) -> np.ndarray:
+    # Never a view; and quicker than an index.
+    if isinstance(array, ArrayRows):
+        return array.take(index)
+    return np.take(array, index, axis=0)
+
+
+def _is_large(array: Any) -> bool:
+    # Numbers and truth values: text has no size that TensorFlow knows.
+    return array.nbytes > _SMALL and array.dtype.kind in "biufc"

@@ -1,0 +1,147 @@
+"""Sources that meet: one number a class in all of them, by its name."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import warnings
+from typing import Any
+
+import numpy as np
+
+from keras_vicregl.data.sources.arrays import ArraySource
+from keras_vicregl.data.sources.files import FileSource
+from keras_vicregl.data.sources.image_source import ImageSource
+from keras_vicregl.data.sources.subset import SomeOf, labels_of
+from keras_vicregl.data.sources.tfds_source import StreamSource
+from keras_vicregl.views.keys import LABELS, NO_LABEL
+
+_NAMED = 10  # classes told of by name
+
+
+def match_classes(*sources: ImageSource) -> tuple[ImageSource, ...]:
+    """Sources whose labels are indices into one list of class names.
+
+    Folders number their classes by themselves: "bee" is 1 among ant, bee and
+    cat, and 0 among bee and cat. What takes a training and a test set matches
+    them by this function; data that come from elsewhere, as `validation_data`
+    of `fit`, are for the user to match:
+
+        train, val = match_classes(load(root, "train"), load(root, "val"))
+
+    Args:
+        *sources: What `load` returns. Those without labels, or without names of
+            classes, stay as they are.
+
+    Returns:
+        The sources, as many, all with the `class_names` of the first, followed
+        by those that only the others have. Where that changes nothing, they are
+        the sources given.
+
+    Warns:
+        UserWarning: Of classes that one source has and another has not.
+
+    Raises:
+        ValueError: If two sources have no class in common, or boxes with other
+            names of classes.
+
+    Example:
+
+    >>> from keras_vicregl.data import labels_of, load
+    >>> images = np.zeros((2, 8, 8, 3), "uint8")
+    >>> train = load({"images": images, "labels": [0, 1]}, class_names="ab")
+    >>> test = load({"images": images, "labels": [0, 1]}, class_names="ba")
+    >>> labels_of(match_classes(train, test)[1])
+    array([1, 0], dtype=int32)
+    """
+    named = [source for source in sources if source.class_names is not None]
+    for one, other in itertools.pairwise(named):
+        _check_common(one, other)
+    boxed = [source for source in sources if source.box_class_names is not None]
+    for one, other in itertools.pairwise(boxed):
+        if one.box_class_names != other.box_class_names:
+            raise ValueError(
+                "Classes of boxes must have the same names in the same order. "
+                f"Those of {one!r} are {_first(one.box_class_names)}, those of "
+                f"{other!r} {_first(other.box_class_names)}."
+            )
+    # In order, each once.
+    names = tuple(dict.fromkeys(n for each in named for n in each.class_names))
+    _warn_of_missing(named, names)
+    return tuple(
+        source if source.class_names is None else _renumbered(source, names)
+        for source in sources
+    )
+
+
+def _check_common(one: ImageSource, other: ImageSource) -> None:
+    if set(one.class_names).isdisjoint(other.class_names):
+        raise ValueError(
+            f"No class of {one!r} has the name of one of {other!r}: "
+            f"{_first(one.class_names)} and {_first(other.class_names)}. Pass "
+            "class_names, or labels=False."
+        )
+
+
+def _warn_of_missing(named: list[ImageSource], names: tuple[str, ...]) -> None:
+    told = []
+    for source in named:
+        missing = [name for name in names if name not in source.class_names]
+        if missing:
+            told.append(
+                f"{source.name} has no {_first(missing)} ({len(missing)} of "
+                f"{len(names)} classes)"
+            )
+    if told:
+        warnings.warn(
+            f"Classes are matched by name: {'; '.join(told)}.", stacklevel=3
+        )
+
+
+def _first(names: Any) -> str:
+    names = list(names)
+    text = ", ".join(map(repr, names[:_NAMED]))
+    return text + (", ..." if len(names) > _NAMED else "")
+
+
+def _renumbered(source: ImageSource, names: tuple[str, ...]) -> ImageSource:
+    """A source with other numbers for its classes."""
+    if source.class_names == names:
+        return source
+    number_of = {name: number for number, name in enumerate(names)}
+    table = np.array(
+        # The last one is that of -1.
+        [*(number_of[name] for name in source.class_names), NO_LABEL],
+        np.int32,
+    )
+    return _with_labels(source, table, names)
+
+
+def _with_labels(
+    source: ImageSource, table: np.ndarray, names: tuple[str, ...]
+) -> ImageSource:
+    other = copy.copy(source)
+    other.class_names, other.num_classes = names, len(names)
+    if isinstance(source, ArraySource):
+        labels = table[labels_of(source)]
+        other._arrays = {**source._arrays, LABELS: labels}
+    elif isinstance(source, FileSource):
+        other._labels = table[labels_of(source)]
+    elif isinstance(source, SomeOf):
+        other._source = _with_labels(source._source, table, names)
+    elif isinstance(source, StreamSource):
+        other._stream = source._stream.map(
+            lambda example: _relabelled(example, table)
+        )
+    return other
+
+
+def _relabelled(example: dict[str, Any], table: np.ndarray) -> dict[str, Any]:
+    import tensorflow as tf
+
+    label = tf.cast(example[LABELS], tf.int64)
+    is_known = (label >= NO_LABEL) & (label < len(table) - 1)
+    row = tf.where(is_known, label, NO_LABEL) % len(table)
+    # What is out of range stays so: it is told of when it is read.
+    new = tf.where(is_known, tf.gather(table, row), NO_LABEL - 1)
+    return {**example, LABELS: tf.cast(new, example[LABELS].dtype)}

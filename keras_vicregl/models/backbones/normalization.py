@@ -1,0 +1,216 @@
+"""How the images of a backbone are normalised: one place that knows it.
+
+Views arrive normalised by a mean and a deviation. A backbone remembers those
+that it was trained on, and evaluations and exports take them from it. One that
+wants other pixels gets a layer that makes them of normalised ones.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_vicregl.models.notices import warn_caller
+from keras_vicregl.views.multi_view import MultiView
+from keras_vicregl.views.normalization import IMAGENET_MEAN, IMAGENET_STD
+
+Channels = tuple[float, float, float]
+
+# Of pixels in [0, 255]: what is subtracted and what is divided by, a channel of
+# RGB each, and whether blue comes first.
+_CAFFE_MEAN = (123.68, 116.779, 103.939)
+PIXELS = {
+    "raw": ((0.0,) * 3, (1.0,) * 3, False),
+    "unit": ((0.0,) * 3, (255.0,) * 3, False),
+    "tf": ((127.5,) * 3, (127.5,) * 3, False),
+    "caffe": (_CAFFE_MEAN, (1.0,) * 3, True),
+    "torch": (
+        tuple(255 * m for m in IMAGENET_MEAN),
+        tuple(255 * s for s in IMAGENET_STD),
+        False,
+    ),
+}
+
+
+@keras.saving.register_keras_serializable(package="keras_vicregl")
+class FromNormalized(keras.layers.Layer):
+    """Makes of normalised images the pixels that a network wants.
+
+    Args:
+        pixels: A key of `PIXELS`; see `as_backbone`.
+        mean: Of the channels on a scale of [0, 1], by which the images are
+            normalised.
+        std: Their standard deviations.
+        **kwargs: Arguments of `keras.layers.Layer`. The result is float32.
+
+    Call arguments:
+        inputs: Images `(B, H, W, 3)`, `(x / 255 - mean) / std` of RGB pixels x.
+
+    Returns:
+        Tensor of the shape of `inputs`.
+
+    Raises:
+        ValueError: If `pixels` is another word.
+
+    Example:
+
+    >>> black = [-m / s for m, s in zip(IMAGENET_MEAN, IMAGENET_STD)]
+    >>> images = ops.reshape(ops.convert_to_tensor(black), (1, 1, 1, 3))
+    >>> ops.convert_to_numpy(FromNormalized("tf")(images)).round(4).tolist()
+    [[[[-1.0, -1.0, -1.0]]]]
+    """
+
+    def __init__(
+        self,
+        pixels: str,
+        mean: Channels = IMAGENET_MEAN,
+        std: Channels = IMAGENET_STD,
+        **kwargs: Any,
+    ) -> None:
+        # Lower precisions do not hold 255 values and fractions.
+        super().__init__(**{**kwargs, "dtype": "float32"})
+        if pixels not in PIXELS:
+            raise ValueError(
+                f"`pixels` must be None or one of {', '.join(PIXELS)}. "
+                f"Received: pixels={pixels!r}"
+            )
+        self.pixels = pixels
+        self.mean, self.std = tuple(mean), tuple(std)
+
+    def call(self, inputs: Any) -> Any:
+        """Scales and shifts the channels."""
+        less, by, blue_first = PIXELS[self.pixels]
+        scale = 255 * np.array(self.std) / by
+        shift = (255 * np.array(self.mean) - less) / by
+        scale = ops.convert_to_tensor(scale, "float32")
+        x = inputs * scale + ops.convert_to_tensor(shift, "float32")
+        return ops.flip(x, axis=-1) if blue_first else x
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """Returns the input's shape."""
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments of the constructor."""
+        return {
+            **super().get_config(),
+            "pixels": self.pixels,
+            "mean": self.mean,
+            "std": self.std,
+        }
+
+
+def normalization_of(backbone: Any) -> tuple[Channels, Channels] | None:
+    """Mean and deviation of the images that a backbone was trained on.
+
+    Args:
+        backbone: Any model.
+
+    Returns:
+        Both, or None where nobody has told.
+    """
+    for layer in _layers(backbone):
+        if isinstance(layer, FromNormalized):
+            return layer.mean, layer.std
+    return getattr(backbone, "_normalization", None)
+
+
+def learn_normalization(backbone: keras.Model, views: Any) -> None:
+    """Notes what a backbone is trained on; warns where that is another.
+
+    Args:
+        backbone: The model that remembers it, and with it its `.keras` file, if
+            it is a backbone of this package.
+        views: What made the views; all but a `MultiView` tells nothing.
+    """
+    if not isinstance(views, MultiView):
+        return
+    given = views.mean, views.std
+    known = normalization_of(backbone)
+    if known is not None and not _same(known, given):
+        warn_caller(
+            f"The views are normalised by {_words(given)}, and "
+            f"{backbone.name!r} takes images normalised by {_words(known)}: "
+            f"pass MultiView(mean={known[0]}, std={known[1]})."
+        )
+    remember(backbone, *given)
+
+
+def remember(backbone: keras.Model, mean: Channels, std: Channels) -> None:
+    """Notes mean and deviation of what a backbone is trained on."""
+    backbone._normalization = tuple(mean), tuple(std)
+
+
+def resolved(
+    backbone: Any, mean: Channels | None, std: Channels | None
+) -> tuple[Channels, Channels]:
+    """Mean and deviation to use with a backbone.
+
+    Args:
+        backbone: Any model.
+        mean: What the caller wants, or None for the backbone's own; ImageNet's
+            where it has none.
+        std: As `mean`.
+
+    Returns:
+        Both. Where they are not the backbone's, a warning says so.
+    """
+    known = normalization_of(backbone)
+    own = known or (IMAGENET_MEAN, IMAGENET_STD)
+    given = (own[0] if mean is None else mean, own[1] if std is None else std)
+    if known is not None and not _same(known, given):
+        warn_of_difference(backbone, _words(given))
+    return given
+
+
+def warn_of_difference(backbone: keras.Model, given: str) -> None:
+    """Says that a backbone gets other images than it was trained on."""
+    known = normalization_of(backbone)
+    warn_caller(
+        f"{backbone.name!r} was trained on images normalised by "
+        f"{_words(known)}, and gets them by {given}. Leave the arguments out "
+        "to have the backbone's own."
+    )
+
+
+def warn_of_own_layers(model: Any) -> None:
+    """Says that a model normalises images itself, and which layers do.
+
+    Says nothing of one that makes the pixels it wants (`FromNormalized`).
+    """
+    layers = list(_layers(model))
+    if any(isinstance(layer, FromNormalized) for layer in layers):
+        return
+    own = [
+        f"{layer.name!r} ({type(layer).__name__})"
+        for layer in layers
+        if isinstance(
+            layer, keras.layers.Rescaling | keras.layers.Normalization
+        )
+    ]
+    if own:
+        warn_caller(
+            f"{model.name!r} changes the scale of images itself, in "
+            f"{', '.join(own)}, but the images that it gets are normalised "
+            "already. Make the backbone by "
+            "keras_vicregl.models.backbones.as_backbone(model, pixels='raw'), "
+            "which gives it pixels of 0 to 255 in training, evaluation and "
+            "export, or leave these layers out of it."
+        )
+
+
+def _layers(model: Any) -> list[keras.layers.Layer]:
+    flatten = getattr(model, "_flatten_layers", None)
+    return list(flatten()) if flatten else []
+
+
+def _same(first: Any, second: Any) -> bool:
+    return np.allclose(first, second, rtol=0, atol=1e-6)
+
+
+def _words(normalization: tuple[Channels, Channels]) -> str:
+    mean, std = (tuple(map(float, each)) for each in normalization)
+    return f"mean={mean}, std={std}"

@@ -1,0 +1,141 @@
+"""Epochs of as many steps as were asked for, of whatever batches there are."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+
+from keras_vicregl.training.saving.folder import Position
+
+
+def count_batches(batches: Any) -> float | None:
+    """Batches of one iteration.
+
+    Args:
+        batches: what `fit` takes.
+
+    Returns:
+        A number, `math.inf` for endless batches, `None` where it is not known.
+    """
+    if isinstance(batches, keras.utils.PyDataset):
+        count = batches.num_batches
+        return math.inf if count is None else count
+    # Data sets of a strategy of TensorFlow have no `len`, and others raise.
+    cardinality = getattr(batches, "cardinality", None)
+    if callable(cardinality):
+        cardinality = cardinality()
+    if cardinality is not None:
+        count = int(cardinality)
+        return {-1: math.inf, -2: None}.get(count, count)
+    try:
+        return len(batches)
+    except TypeError:
+        return None
+
+
+def steps_of(make_batches: Callable[..., Any]) -> int:
+    """Steps in an epoch where nobody says how many.
+
+    Raises:
+        ValueError: if the batches do not tell.
+    """
+    count = count_batches(make_batches(start=(0, 0)))
+    if count in (None, math.inf):
+        raise ValueError(
+            f"The batches have {'no end' if count else 'no known length'}: how "
+            "many make an epoch? Pass `steps_per_epoch`, or let "
+            "`make_batches(start=(0, 0))` return batches with a length."
+        )
+    return count
+
+
+def batches_for_fit(
+    make_batches: Callable[..., Any], position: Position, steps: int
+) -> tuple[Any, int | None]:
+    """Batches from a position on, of which `fit` makes the epochs asked for.
+
+    Args:
+        make_batches: see `pretrain`.
+        position: where training goes on. In the middle of an epoch, for a
+            `fit` of the rest of it alone.
+        steps: of a whole epoch.
+
+    Returns:
+        Batches, and `steps_per_epoch` of `fit`.
+
+    Raises:
+        ValueError: if there are more or fewer batches than steps.
+    """
+    batches = make_batches(start=tuple(position))
+    count, left = count_batches(batches), steps - position.step
+    if count not in (None, math.inf):
+        _check_count(count, left, position)
+        return batches, left if position.step else None
+    if count is None and not position.step:
+        batches = _without_end(batches, make_batches, position, steps)
+    return batches, left
+
+
+def _check_count(count: int, left: int, position: Position) -> None:
+    if count == left:
+        return
+    found = (
+        f"`make_batches(start={tuple(position)})` has {count} batches an "
+        f"epoch, but {left} steps are to be trained of it"
+    )
+    if count > left and position.step:
+        warnings.warn(
+            f"{found}: it seems to ignore `start`. The first {left} batches "
+            "are trained again, and not those that are left.",
+            RuntimeWarning,
+            stacklevel=5,
+        )
+        return
+    raise ValueError(
+        f"{found}, as `steps_per_epoch` says. Leave `steps_per_epoch` out, or "
+        "let `make_batches` return batches without an end (`.repeat()`), of "
+        "which an epoch can be any number. `save_freq` saves within epochs."
+    )
+
+
+def _without_end(
+    batches: Any,
+    make_batches: Callable[..., Any],
+    position: Position,
+    steps: int,
+) -> Any:
+    """Batches of unknown number, begun again wherever they end.
+
+    Keras notices that they have ended in a step without a batch, which some
+    optimizers count.
+    """
+    if hasattr(batches, "repeat"):
+        return batches.repeat()
+    if hasattr(batches, "element_spec"):
+        raise ValueError(
+            "Batches of a strategy need a known length: use "
+            "`tf.data.experimental.assert_cardinality` before they are "
+            "distributed."
+        )
+    return _chained(batches, make_batches, position, steps)
+
+
+def _chained(
+    batches: Any,
+    make_batches: Callable[..., Any],
+    position: Position,
+    steps: int,
+) -> Iterator[Any]:
+    done = position.epoch * steps + position.step
+    while True:
+        before = done
+        for batch in batches:
+            yield batch
+            done += 1
+        if done == before:
+            return
+        batches = make_batches(start=divmod(done, steps))

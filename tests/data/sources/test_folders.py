@@ -1,0 +1,255 @@
+"""Folders that mean something else than they seem."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+tf = pytest.importorskip("tensorflow")
+
+from image_files import encoded, picture  # noqa: E402
+
+from keras_vicregl.data import labels_of, load  # noqa: E402
+
+IMAGE = encoded(picture())
+
+
+def write(root, *names, contents=IMAGE):
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(contents)
+
+
+def quietly(*arguments, **options):
+    """What `load` returns, which must not warn."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        return load(*arguments, **options)
+
+
+def names_of(source):
+    return [
+        source._name_of(i, {}).rpartition("/")[2] for i in range(len(source))
+    ]
+
+
+@pytest.fixture
+def animals(tmp_path):
+    for name in ("ant", "bee", "cat"):
+        write(tmp_path, f"{name}/{name}0.png", f"{name}/{name}1.png")
+    return tmp_path
+
+
+class TestImagesOutsideOfClasses:
+    def test_they_have_no_label(self, animals):
+        write(animals, "stray.png")
+        with pytest.warns(UserWarning, match="1 of 7 images .* no label"):
+            source = load(animals, labels=True)
+        assert source.class_names == ("ant", "bee", "cat")
+        assert labels_of(source).tolist() == [0, 0, 1, 1, 2, 2, -1]
+
+    def test_of_a_split_too(self, animals):
+        write(animals / "ant", "x/0.png", "y/0.png", "y/1.png")
+        with pytest.warns(UserWarning, match="2 of 5 images"):
+            source = load(animals, "ant")
+        assert labels_of(source).tolist() == [-1, -1, 0, 1, 1]
+
+    def test_where_most_are_outside_folders_are_no_classes(self, tmp_path):
+        write(tmp_path, *(f"{i}.png" for i in range(5)), "a/0.png", "b/0.png")
+        with pytest.warns(UserWarning, match="5 of 7 images are in none of"):
+            assert load(tmp_path).num_classes is None
+        with pytest.warns(UserWarning, match="5 of 7 images .* no label"):
+            source = load(tmp_path, class_names=["b", "a"])
+        assert labels_of(source).tolist() == [-1] * 5 + [1, 0]
+
+
+class TestFoldersThatAreNoClasses:
+    @pytest.mark.parametrize("name", ["__MACOSX", "@eaDir", "#recycle"])
+    def test_of_systems(self, animals, name):
+        (animals / name).mkdir()
+        assert quietly(animals).num_classes == 3
+        # Thumbnails are no images of the set.
+        write(animals, f"{name}/ant0.png", f"ant/{name}/ant0.png/SMALL.jpg")
+        assert len(quietly(animals)) == 6
+
+    def test_links(self, animals, tmp_path_factory):
+        (animals / "a_link").symlink_to(animals / "bee")
+        (animals / "zoo").symlink_to(animals)
+        with pytest.warns(UserWarning, match="2 links .*'a_link', 'zoo'"):
+            source = load(animals)
+        assert source.class_names == ("ant", "bee", "cat")
+        assert labels_of(source).tolist() == [0, 0, 1, 1, 2, 2]
+
+    def test_links_to_other_places_are_folders(self, animals, tmp_path_factory):
+        other = tmp_path_factory.mktemp("other")
+        write(other, "0.png")
+        (animals / "dog").symlink_to(other)
+        source = quietly(animals)
+        assert source.class_names == ("ant", "bee", "cat", "dog")
+        assert labels_of(source).tolist() == [0, 0, 1, 1, 2, 2, 3]
+
+    def test_of_copies(self, animals):
+        copies = animals / "copies"
+        write(copies / "0123456789abcdef" / "0", "0", "1", contents=IMAGE)
+        assert quietly(animals, cache=copies).num_classes == 3
+
+    def test_without_images(self, animals):
+        write(animals, "notes/a.txt", contents=b"")
+        assert quietly(animals).class_names == ("ant", "bee", "cat")
+        # A class of which this split has no example.
+        (animals / "dog").mkdir()
+        assert quietly(animals).num_classes == 4
+
+
+class TestSplits:
+    SPLITS = (
+        ("train", "val", "test"),
+        ("Training", "Validation"),
+        ("train2017", "val2017"),
+        ("train_set", "unlabeled"),
+    )
+
+    @pytest.mark.parametrize("splits", SPLITS, ids=" ".join)
+    def test_are_never_classes(self, tmp_path, splits):
+        for split in splits:
+            write(tmp_path, f"{split}/0.png", f"{split}/1.png")
+        count = 2 * len(splits)
+        with pytest.warns(UserWarning, match=rf"All {count} images.*splits"):
+            source = load(tmp_path)
+        assert len(source) == count and source.num_classes is None
+
+    def test_have_classes_in_them(self, tmp_path):
+        for name in ("train/ant", "train/bee", "test/bee"):
+            write(tmp_path, f"{name}/0.png", f"{name}/1.png")
+        with pytest.warns(UserWarning, match="split='test'.*'test.train'"):
+            source = load(tmp_path)
+        assert source.class_names == ("ant", "bee")
+        assert labels_of(source).tolist() == [1, 1, 0, 0, 1, 1]
+
+    def test_several_are_joined(self, tmp_path):
+        names = ("train/ant", "val/ant", "val/bee", "test/cat")
+        for name in names:
+            write(tmp_path, f"images/{name}/0.png", f"masks/{name}/0.png")
+        for name in names:
+            mask = encoded(np.zeros((24, 31), np.uint8))
+            write(tmp_path, f"masks/{name}/0.png", contents=mask)
+        source = quietly(
+            tmp_path / "images", "train+val", masks=tmp_path / "masks"
+        )
+        assert source.class_names == ("ant", "bee")
+        assert labels_of(source).tolist() == [0, 0, 1]
+        assert source._masks[1] == str(tmp_path / "masks/val/ant/0.png")
+        with pytest.raises(ValueError, match=r"'train\+x' must be a folder in"):
+            load(tmp_path / "images", "train+x")
+        with pytest.raises(ValueError, match="names a folder twice"):
+            load(tmp_path / "images", "train+train")
+
+    def test_one_beside_other_folders(self, animals):
+        write(animals, "train/0.png", "train/1.png")
+        with pytest.warns(UserWarning, match="'train', beside 'ant', 'bee'"):
+            assert load(animals).num_classes is None
+        vehicles = ["ant", "bee", "cat", "train"]
+        assert quietly(animals, class_names=vehicles).num_classes == 4
+
+
+class TestLooks:
+    @pytest.mark.parametrize("each", [1, 2])
+    def test_a_folder_an_image(self, tmp_path, each):
+        count = 32
+        for number in range(count):
+            write(tmp_path, f"{number}/0.png")
+        if each == 2:
+            write(tmp_path, "0/1.png", "5/1.png")
+        with pytest.warns(UserWarning, match="looks like a folder an image"):
+            load(tmp_path)
+        assert quietly(tmp_path, labels=False).num_classes is None
+        names = [str(number) for number in range(count)]
+        assert quietly(tmp_path, class_names=names).num_classes == count
+
+    @pytest.mark.parametrize(
+        "names",
+        [
+            ("images", "masks"),
+            ("JPEGImages", "SegmentationClass"),
+            ("img", "gt"),
+        ],
+    )
+    @pytest.mark.parametrize("labels", [True, False])
+    def test_images_and_masks(self, tmp_path, names, labels):
+        for name in names:
+            write(tmp_path, f"{name}/0.png", f"{name}/1.png")
+        with pytest.warns(UserWarning, match="looks like images and masks"):
+            load(tmp_path, labels=labels)
+        assert quietly(tmp_path, names[0]).num_classes is None
+
+
+class TestFilesThatAreNotRead:
+    def test_are_counted_in_one_line(self, animals):
+        write(
+            animals, "ant/0.ppm", "bee/0.PPM", "a.npy", "bee/0", contents=b"x"
+        )
+        write(animals, "ant/README", "ant/list.csv", contents=b"x")
+        write(animals, "ant/1.ppm", contents=b"")
+        with pytest.warns(UserWarning) as caught:
+            assert len(load(animals)) == 6
+        (message,) = (str(each.message) for each in caught)
+        assert "4 files" in message
+        assert "1 .npy, 2 .ppm, 1 no ending" in message
+
+    def test_are_told_of_where_there_is_nothing_else(self, tmp_path):
+        write(tmp_path, "0.npy", "1.npy", contents=b"x")
+        with pytest.raises(ValueError, match=r"no images.*but 2 \.npy\."):
+            load(tmp_path)
+
+    @pytest.mark.parametrize("kind", ["tif", "HEIC", "jp2"])
+    @pytest.mark.parametrize("as_list", [False, True])
+    def test_those_that_cannot_be_decoded_are_named(
+        self, tmp_path, kind, as_list
+    ):
+        write(tmp_path, "0.png", "1.png")
+        write(tmp_path, f"x.{kind}", f"y.{kind}", contents=b"II*\0 no image")
+        given = tmp_path
+        if as_list:
+            given = sorted(tmp_path.iterdir())
+        message = rf"2 of 4 files .*cannot be read: .*x\.{kind}.*y\.{kind}"
+        with pytest.raises(ValueError, match=message):
+            load(given)
+        with pytest.warns(UserWarning, match=rf"2 of 4 .*left out.*x\.{kind}"):
+            source = load(given, on_error="skip")
+        assert names_of(source) == ["0.png", "1.png"]
+
+    def test_labels_and_masks_are_left_out_with_them(self, tmp_path):
+        write(tmp_path, "0.tif", contents=b"no image")
+        write(tmp_path, "1.png", "2.png", "m1.png", "m2.png")
+        write(tmp_path, "m0.png", contents=b"no image")
+        paths = [tmp_path / name for name in ("0.tif", "1.png", "2.png")]
+        masks = [tmp_path / name for name in ("m0.png", "m1.png", "m2.png")]
+        with pytest.warns(UserWarning, match=r"1 of 3 .*0\.tif"):
+            source = load(paths, labels=[2, 1, 0], masks=masks, on_error="skip")
+        assert labels_of(source).tolist() == [1, 0]
+        assert source._masks == [str(path) for path in masks[1:]]
+
+    def test_contents_count_where_names_do_not(self, tmp_path):
+        write(tmp_path, "0.tif", "1")
+        assert len(quietly([tmp_path / "0.tif", tmp_path / "1"])) == 2
+
+    def test_masks_must_be_png(self, tmp_path):
+        write(tmp_path, "0.png", "1.png", "m0.png")
+        write(tmp_path, "m1.jpg", contents=encoded(picture(), "JPEG"))
+        paths = [tmp_path / "0.png", tmp_path / "1.png"]
+        masks = [tmp_path / "m0.png", tmp_path / "m1.jpg"]
+        with pytest.raises(ValueError, match=r"1 of 2 .*PNG.*m1\.jpg"):
+            load(paths, masks=masks)
+
+
+def test_labels_of_none_are_taken(tmp_path):
+    write(tmp_path, "0.png", "1.png", "2.png")
+    paths = sorted(tmp_path.iterdir())
+    source = load(paths, labels=[1, -1, 0])
+    assert source.num_classes == 2
+    assert labels_of(source).tolist() == [1, -1, 0]
+    images = np.zeros((3, 8, 8, 3), np.uint8)
+    source = load({"images": images, "labels": [-1, 2, -1]})
+    assert source.num_classes == 3
+    with pytest.raises(ValueError, match="or -1 where there is none"):
+        load({"images": images, "labels": [-2, 2, -1]})

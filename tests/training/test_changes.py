@@ -1,0 +1,199 @@
+"""What a training began with may change when that is wanted, and not else."""
+
+import functools
+import json
+
+import keras
+import numpy as np
+import pytest
+import tiny
+from tiny import no_pictures  # noqa: F401
+
+from keras_vicregl import optimizers
+from keras_vicregl.data.batches.identity import examples_of, identity_of
+from keras_vicregl.data.sources.arrays import from_arrays
+from keras_vicregl.data.streams.epochs import Plan
+from keras_vicregl.training.saving.facts import optimizer_facts
+
+SGD, Adam = keras.optimizers.SGD, keras.optimizers.Adam
+
+
+def decay(rate=1e-2, steps=8):
+    return keras.optimizers.schedules.CosineDecay(rate, steps)
+
+
+def go_on(folder, optimizer, make_batches=tiny.Batches, **kwargs):
+    """One epoch more than there is; returns the model."""
+    checkpoints = list((folder / "checkpoints").glob("epoch-*"))
+    model = tiny.model(optimizer)
+    epochs = 2 if checkpoints else 1
+    tiny.train(model, make_batches, epochs=epochs, output=folder, **kwargs)
+    return model
+
+
+CHANGES = {
+    "rate": (Adam(1e-3), Adam(1e-4), "learning_rate", [1e-3, 1e-4]),
+    "schedule": (
+        Adam(decay(1e-2)),
+        Adam(decay(1e-3)),
+        "learning_rate.initial_learning_rate",
+        [1e-2, 1e-3],
+    ),
+    "schedule for number": (
+        Adam(1e-3),
+        Adam(decay()),
+        "learning_rate.class",
+        [None, "CosineDecay"],
+    ),
+    "number for schedule": (
+        Adam(decay()),
+        Adam(1e-3),
+        "learning_rate.class",
+        ["CosineDecay", None],
+    ),
+    "decay": (
+        optimizers.AdamW(1e-3, weight_decay=0.1),
+        optimizers.AdamW(1e-3, weight_decay=0.2),
+        "weight_decay",
+        [0.1, 0.2],
+    ),
+    # With the same variables, and of the same shapes.
+    "class": (
+        keras.optimizers.RMSprop(1e-3),
+        SGD(1e-3, momentum=0.9),
+        "class",
+        ["RMSprop", "SGD"],
+    ),
+    "momentum": (SGD(1e-3), SGD(1e-3, 0.9), "momentum", [0.0, 0.9]),
+    "averages": (
+        Adam(1e-3),
+        Adam(1e-3, use_ema=True),
+        "use_ema",
+        [False, True],
+    ),
+    "inside": (
+        keras.optimizers.LossScaleOptimizer(SGD(1e-3)),
+        keras.optimizers.LossScaleOptimizer(SGD(1e-4)),
+        "inner_optimizer.learning_rate",
+        [1e-3, 1e-4],
+    ),
+}
+
+
+def copy(optimizer):
+    return type(optimizer).from_config(optimizer.get_config())
+
+
+@pytest.mark.parametrize("kind", CHANGES)
+def test_another_optimizer_is_an_error_or_an_event(kind, tmp_path):
+    begun, changed, what, values = CHANGES[kind]
+    before = tiny.weights(go_on(tmp_path, copy(begun)))
+    with pytest.raises(ValueError, match=f"began with .*optimizer.{what}="):
+        go_on(tmp_path, copy(changed))
+    model = go_on(tmp_path, copy(changed), allow_changes=True)
+    (event,) = (
+        row
+        for row in tiny.events(tmp_path, "changed")
+        if row["what"] == f"optimizer.{what}"
+    )
+    found = [event["before"], event["now"]]
+    assert found == (
+        pytest.approx(values) if isinstance(values[0], float) else values
+    )
+    assert tiny.steps_of(model) == 2 * tiny.STEPS
+    expected = copy(changed)
+    expected.build([])
+    expected.iterations.assign(2 * tiny.STEPS)
+    np.testing.assert_allclose(
+        float(model.optimizer.learning_rate), float(expected.learning_rate)
+    )
+    # It went on from the weights, in steps of its size.
+    after = tiny.weights(model)
+    assert all(np.isfinite(w).all() for w in after)
+    assert np.abs(after[0] - before[0]).max() < 0.02
+    # From now on it is what the training has.
+    tiny.train(
+        tiny.model(copy(changed)), tiny.Batches, epochs=3, output=tmp_path
+    )
+
+
+def test_the_same_optimizer_is_no_change(tmp_path):
+    """Layers have other names in each process, and so do paths."""
+    for _ in range(2):
+        go_on(tmp_path, optimizers.LARS(decay()))
+    assert not tiny.events(tmp_path, "changed")
+
+
+def test_a_rate_that_training_has_changed_is_no_change(tmp_path):
+    def slower():
+        return keras.callbacks.LearningRateScheduler(
+            lambda epoch, rate: rate / 2
+        )
+
+    model = tiny.model(Adam(1e-2))
+    for epochs in (1, 2):
+        tiny.train(
+            model,
+            tiny.Batches,
+            epochs=epochs,
+            output=tmp_path / "same",
+            callbacks=[slower()],
+        )
+        go_on(tmp_path / "anew", Adam(1e-2), callbacks=[slower()])
+    np.testing.assert_allclose(float(model.optimizer.learning_rate), 2.5e-3)
+
+
+def test_a_function_as_rate_is_of_unknown_contents():
+    one = optimizer_facts(Adam(lambda: 1e-3))
+    assert one == optimizer_facts(Adam(lambda: 1e-4))
+    assert one["learning_rate.class"] == "__lambda__"
+
+
+class Seeded(tiny.Batches):
+    def __init__(self, start, seed):
+        super().__init__(start)
+
+
+def test_another_seed_is_an_error_or_an_event(tmp_path):
+    go_on(tmp_path, "adam", functools.partial(Seeded, seed=0))
+    other = functools.partial(Seeded, seed=1)
+    with pytest.raises(
+        ValueError, match=r"batches\.seed=0, now batches\.seed=1"
+    ):
+        go_on(tmp_path, "adam", other)
+    go_on(tmp_path, "adam", other, allow_changes=True)
+    (event,) = tiny.events(tmp_path, "changed")
+    assert event["what"] == "batches.seed"
+
+
+def identity(images, seed=0, **changed):
+    plan = Plan(4, True, True, (0, 1))._replace(**changed)
+    return identity_of(from_arrays(images), plan, seed)
+
+
+def test_other_batches_have_another_identity():
+    images = np.zeros((12, 8, 8, 3), "uint8")
+    other = images.copy()
+    other[-1, 0, 0, 0] = 1
+    known = identity(images)
+    assert identity(images.copy()) == known
+    # Another process' share of the same batches.
+    assert identity(images, shard=(1, 2)) == known
+    for changed in (
+        identity(other),
+        identity({"images": images, "labels": np.zeros(12, "int32")}),
+        identity(images, seed=1),
+        identity(images, batch_size=2),
+        identity(images, shuffle=False),
+    ):
+        assert changed != known
+    assert json.loads(json.dumps(known)) == known
+
+
+def test_batches_tell_their_examples():
+    plan = Plan(4, True, False, (0, 1))
+    np.testing.assert_array_equal(examples_of(12, plan, 0)(3, 1), [4, 5, 6, 7])
+    shuffled = examples_of(12, plan._replace(shuffle=True), 0)
+    epoch = [shuffled(3, step) for step in range(3)]
+    assert sorted(np.concatenate(epoch)) == list(range(12))
+    assert examples_of(12, plan._replace(shuffle=100), 0) is None
