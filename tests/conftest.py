@@ -97,14 +97,34 @@ _ONCE = {
     "test_torch_files.py",
     "test_view_contents.py",
 }
+# Files of which other backends test only what is marked `every_backend`.
+_MOSTLY_ONCE = {"test_multi_view.py", "test_pipeline.py"}
+
+
+def _tests_everything():
+    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+    return backend == "tensorflow" or "ALL_TESTS" in os.environ
 
 
 def pytest_ignore_collect(collection_path):
     """Leaves out what another backend's run tests, unless all is asked for."""
-    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
-    if backend == "tensorflow" or "ALL_TESTS" in os.environ:
+    if _tests_everything():
         return None
     return True if collection_path.name in _ONCE else None
+
+
+def pytest_collection_modifyitems(config, items):
+    """The same, where some tests of a file are for every backend."""
+    if _tests_everything():
+        return
+    left_out = [
+        item
+        for item in items
+        if item.path.name in _MOSTLY_ONCE
+        and not item.get_closest_marker("every_backend")
+    ]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
 
 
 # The same examples on every machine and in every run, without a time limit:

@@ -133,7 +133,7 @@ def test_what_cannot_be(script, model, tmp_path, monkeypatch, capsys):
         (["small_resnet", "--protocols", "detection"], "needs --size"),
     ):
         with pytest.raises(SystemExit):
-            run(script, monkeypatch, *arguments)
+            run(script, monkeypatch, *arguments, *ARGUMENTS[:4])
         message = message.split(".*")
         error = " ".join(capsys.readouterr().err.split())
         assert all(part in error for part in message), error

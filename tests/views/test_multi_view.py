@@ -82,6 +82,7 @@ def test_batches_and_single_images_have_the_documented_structure(in_a_dataset):
         )
 
 
+@pytest.mark.every_backend
 def test_images_alone_are_enough():
     images = batch_of(2)["images"]
     outputs = make_views(GROUPS)(images)
@@ -96,6 +97,7 @@ def test_targets_come_back_as_targets():
     assert "labels" not in outputs
 
 
+@pytest.mark.every_backend
 def test_to_fit_arranges_the_arguments_of_fit():
     labels = np.arange(3, dtype="int32")
     outputs = make_views(GROUPS)(batch_of(3, labels=labels, name=labels))
@@ -110,6 +112,7 @@ def test_to_fit_arranges_the_arguments_of_fit():
         MultiView.to_fit({"source_size": labels})
 
 
+@pytest.mark.every_backend
 def test_a_dataset_of_views_feeds_fit():
     dataset = tf.data.Dataset.from_tensor_slices(
         batch_of(8, labels=np.arange(8, dtype="int32") % 2)

@@ -245,6 +245,7 @@ def test_shards_are_the_rows_of_the_whole_batches(sizes, shuffle):
         equal(joined, batch)
 
 
+@pytest.mark.every_backend
 def test_steps_per_epoch():
     assert steps_per_epoch(ARRAYS, 4) == 2
     assert steps_per_epoch(as_dataset(ARRAYS), 4, drop_remainder=False) == 3
@@ -266,6 +267,7 @@ def test_views_are_the_layers():
     )
 
 
+@pytest.mark.every_backend
 def test_without_labels():
     def unlabelled_views(batch):
         views = seeds_as_views({**batch, "labels": None})
@@ -334,6 +336,7 @@ def fitted(start, epochs, weights=None):
     return model.get_weights()
 
 
+@pytest.mark.every_backend
 def test_a_resumed_fit_goes_on_as_the_uninterrupted_one():
     halfway = fitted((0, 0), 1)
     resumed, uninterrupted = fitted((1, 0), 2, halfway), fitted((0, 0), 2)
@@ -351,6 +354,7 @@ def number_of_epoch(batch):
     return {**randomly_bright(batch), "labels": labels}
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("built", [True, False])
 def test_fit_sees_the_epochs_in_turn_even_where_it_looks_at_a_batch(built):
     counted = make(multi_view=number_of_epoch)
@@ -366,6 +370,7 @@ def test_fit_sees_the_epochs_in_turn_even_where_it_looks_at_a_batch(built):
     np.testing.assert_allclose(history["loss"], np.square(numbers), rtol=1e-5)
 
 
+@pytest.mark.every_backend
 @pytest.mark.parametrize("fixed", [True, False])
 def test_what_is_validated_on_is_fixed_if_wanted(fixed):
     model = Regression(kernel_initializer="zeros")
