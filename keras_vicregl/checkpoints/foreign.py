@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Mapping
 
 import numpy as np
 
-from keras_vicregl.models.notices import warn_caller
+from keras_vicregl._warnings import warn
 
 # Words before the keys of a network. Of several networks in a file the one
 # whose word comes first is taken.
@@ -100,7 +100,7 @@ def backbone_weights(
         else:
             weights[own if key.startswith(taken) else key] = value
     if beside:
-        warn_caller(
+        warn(
             "The checkpoint holds more than the backbone, which is left out: "
             f"{', '.join(_groups(beside, expected))}."
             + (f" The backbone is what begins with {taken!r}." * bool(taken))

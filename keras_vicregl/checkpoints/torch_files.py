@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from keras_vicregl.models.notices import warn_caller
+from keras_vicregl._warnings import warn
 
 # Checkpoints trained with LARS pickle this function, by name, among the
 # settings of the optimizer. It is never called.
@@ -159,7 +159,7 @@ def _state_dict_in(content: Any, path: pathlib.Path) -> Any:
     if not found:
         return content
     if len(found) > 1:
-        warn_caller(
+        warn(
             f"{str(path)!r} holds {len(found)} networks, "
             f"{', '.join(map(repr, found))}: {found[0]!r} is taken. Save "
             "another's state dict alone to load that."

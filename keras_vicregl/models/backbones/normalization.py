@@ -13,7 +13,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_vicregl.models.notices import warn_caller
+from keras_vicregl._warnings import warn
 from keras_vicregl.views.multi_view import MultiView
 from keras_vicregl.views.normalization import IMAGENET_MEAN, IMAGENET_STD
 
@@ -131,7 +131,7 @@ def learn_normalization(backbone: keras.Model, views: Any) -> None:
     given = views.mean, views.std
     known = normalization_of(backbone)
     if known is not None and not _same(known, given):
-        warn_caller(
+        warn(
             f"The views are normalised by {_words(given)}, and "
             f"{backbone.name!r} takes images normalised by {_words(known)}: "
             f"pass MultiView(mean={known[0]}, std={known[1]})."
@@ -169,7 +169,7 @@ def resolved(
 def warn_of_difference(backbone: keras.Model, given: str) -> None:
     """Says that a backbone gets other images than it was trained on."""
     known = normalization_of(backbone)
-    warn_caller(
+    warn(
         f"{backbone.name!r} was trained on images normalised by "
         f"{_words(known)}, and gets them by {given}. Leave the arguments out "
         "to have the backbone's own."
@@ -192,7 +192,7 @@ def warn_of_own_layers(model: Any) -> None:
         )
     ]
     if own:
-        warn_caller(
+        warn(
             f"{model.name!r} changes the scale of images itself, in "
             f"{', '.join(own)}, but the images that it gets are normalised "
             "already. Make the backbone by "
