@@ -28,6 +28,16 @@ class LARS(SelectiveOptimizer, keras.optimizers.Optimizer):
     Variables with one axis - biases, and the factors of normalisation layers -
     are neither decayed nor adapted: their first two lines are left out.
 
+    With `clip` it is what others call LARC, or LARS with clipping: the adapted
+    rate does not multiply the learning rate but replaces it, and is no higher,
+
+    ```
+    g = g * min(eta * |w| / |g| / lr, 1)
+    ```
+
+    so that a step is `min(eta * |w| / |g|, lr) * v`. Small-data recipes use it
+    with an `eta` of 0.02.
+
     Args:
         learning_rate: a float, a `LearningRateSchedule` such as
             `warmup_cosine`, or a callable.
@@ -38,6 +48,8 @@ class LARS(SelectiveOptimizer, keras.optimizers.Optimizer):
             the gradient is.
         exclude_vectors: whether variables with one axis or none are
             excluded from weight decay and adaptation.
+        clip: whether the learning rate is the highest that an adapted rate may
+            be, see above.
         **kwargs: `clipnorm`, `clipvalue`, `global_clipnorm` (of the gradients
             before weight decay), `use_ema`, `ema_momentum`,
             `ema_overwrite_frequency`, `loss_scale_factor`,
@@ -63,6 +75,7 @@ class LARS(SelectiveOptimizer, keras.optimizers.Optimizer):
         eta: float = 0.001,
         weight_decay: float | None = 1e-6,
         exclude_vectors: bool = True,
+        clip: bool = False,
         **kwargs: Any,
     ) -> None:
         if not 0 <= momentum < 1:
@@ -80,6 +93,7 @@ class LARS(SelectiveOptimizer, keras.optimizers.Optimizer):
         self.momentum = momentum
         self.eta = eta
         self.exclude_vectors = exclude_vectors
+        self.clip = bool(clip)
         self._rules = {
             "weight_decay": Exclusion("weight decay", exclude_vectors),
             "adaptation": Exclusion("layer adaptation", exclude_vectors),
@@ -128,7 +142,7 @@ class LARS(SelectiveOptimizer, keras.optimizers.Optimizer):
         if self.weight_decay and self._use_weight_decay(variable):
             gradient = gradient + self.weight_decay * variable
         if index not in self._rules["adaptation"]:
-            rate = self._adapted_rate(variable, gradient)
+            rate = self._adapted_rate(variable, gradient, learning_rate)
             gradient = ops.cast(rate, variable.dtype) * gradient
         velocity = self._velocities[index]
         self.assign(velocity, self.momentum * velocity + gradient)
@@ -140,6 +154,7 @@ class LARS(SelectiveOptimizer, keras.optimizers.Optimizer):
             **super().get_config(),
             "momentum": self.momentum,
             "eta": self.eta,
+            "clip": self.clip,
         }
 
     def _apply_weight_decay(self, variables: Sequence[Any]) -> None:
@@ -147,11 +162,20 @@ class LARS(SelectiveOptimizer, keras.optimizers.Optimizer):
         # is not.
         pass
 
-    def _adapted_rate(self, variable: Any, gradient: Any) -> Any:
+    def _adapted_rate(
+        self, variable: Any, gradient: Any, learning_rate: Any
+    ) -> Any:
         weight, slope = _norm(variable), _norm(gradient)
         both = ops.logical_and(weight > 0, slope > 0)
         # The quotient must be finite where it is not taken, too.
         quotient = self.eta * weight / ops.where(both, slope, 1)
+        if self.clip:
+            highest = ops.cast(learning_rate, quotient.dtype)
+            is_lower = quotient < highest
+            # The learning rate may be 0 where a warm-up begins.
+            quotient = ops.where(
+                is_lower, quotient / ops.where(is_lower, highest, 1), 1
+            )
         return ops.where(both, quotient, ops.ones_like(quotient))
 
 

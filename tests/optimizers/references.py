@@ -4,12 +4,18 @@ import numpy as np
 
 
 class LARS:
-    """You et al., with momentum; vectors are neither decayed nor adapted."""
+    """You et al., with momentum; vectors are neither decayed nor adapted.
 
-    def __init__(self, variables, lr, momentum=0.9, eta=1e-3, decay=1e-6):
+    With `clip` the adapted rate replaces `lr`, which is the highest it may be.
+    """
+
+    def __init__(
+        self, variables, lr, momentum=0.9, eta=1e-3, decay=1e-6, clip=False
+    ):
         self.variables = [np.asarray(v, np.float64).copy() for v in variables]
         self.velocities = [np.zeros_like(v) for v in self.variables]
         self.lr, self.momentum, self.eta, self.decay = lr, momentum, eta, decay
+        self.clip = clip
 
     def step(self, gradients):
         for w, v, g in zip(
@@ -19,7 +25,10 @@ class LARS:
                 g = g + self.decay * w
                 weight, slope = np.linalg.norm(w), np.linalg.norm(g)
                 if weight > 0 and slope > 0:
-                    g = g * self.eta * weight / slope
+                    rate = self.eta * weight / slope
+                    if self.clip:
+                        rate = min(rate, self.lr) / self.lr
+                    g = g * rate
             v *= self.momentum
             v += g
             w -= self.lr * v

@@ -49,6 +49,26 @@ def lars_reference(variables):
     return references.LARS(variables, 0.3, eta=0.02, decay=0.1)
 
 
+# Of the adapted rates, 31, 60 and 100 % are below these.
+@pytest.mark.parametrize("learning_rate", [0.005, 0.014, 0.3])
+def test_lars_with_clipping_takes_no_longer_steps(learning_rate, float64):
+    variables, gradients = problem(50)
+    settings = {"eta": 0.02, "clip": True}
+    expected = references.LARS(variables, learning_rate, decay=0.1, **settings)
+    for gradient in gradients:
+        expected.step(gradient)
+    found = trained(
+        LARS(learning_rate, weight_decay=0.1, **settings), variables, gradients
+    )
+    assert_equal(found, expected.variables)
+
+
+def test_clipping_where_a_warm_up_begins(float64):
+    variables, gradients = problem(1)
+    found = trained(LARS(0.0, momentum=0.0, clip=True), variables, gradients)
+    assert_equal(found, variables)
+
+
 def test_lars_takes_the_steps_of_its_definition(float64):
     variables, gradients = problem(50)
     expected = lars_reference(variables)
