@@ -52,8 +52,7 @@ def finish_epoch(
         epoch: from 0.
         validation_data: of `fit`.
     """
-    strategy = getattr(model, "distribute_strategy", None)
-    with strategy.scope() if strategy else contextlib.nullcontext():
+    with scope_of(model):
         every = keras.callbacks.CallbackList(
             [*callbacks], model=model, epochs=epoch + 1, verbose=0
         )
@@ -71,6 +70,12 @@ def finish_epoch(
         every.on_epoch_end(epoch, logs)
         model.optimizer.finalize_variable_values(model.trainable_variables)
         every.on_train_end(logs)
+
+
+def scope_of(model: keras.Model) -> Any:
+    """A context in which variables of a model are set: of its strategy."""
+    strategy = getattr(model, "distribute_strategy", None)
+    return strategy.scope() if strategy else contextlib.nullcontext()
 
 
 class EndOfTraining(keras.callbacks.Callback):

@@ -34,6 +34,7 @@ from keras_vicregl.training._ending import (
     EndOfTraining,
     SaveSteps,
     finish_epoch,
+    scope_of,
     who_stops,
 )
 from keras_vicregl.training._leaving_out import BatchLeftOutError, LeaveOut
@@ -266,7 +267,8 @@ def pretrain(
     try:
         with stop, monitoring:
             if _is_over(checkpoint, epochs, continue_stopped):
-                _give_end(model, checkpoint)
+                with scope_of(model):
+                    checkpoint.restore_end(model)
             else:
                 _fit(
                     model,
@@ -317,12 +319,6 @@ def _is_over(
         stacklevel=3,
     )
     return True
-
-
-def _give_end(model: keras.Model, checkpoint: TrainingCheckpoint) -> None:
-    strategy = getattr(model, "distribute_strategy", None)
-    with strategy.scope() if strategy else contextlib.nullcontext():
-        checkpoint.restore_end(model)
 
 
 def _fit(

@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import sys
-import traceback
 
 os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"  # before TensorFlow is imported
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -21,6 +20,7 @@ with contextlib.suppress(ImportError):
     import torch  # before TensorFlow
 import keras
 import numpy as np
+from replicas import fork
 
 import keras_vicregl
 from keras_vicregl.distribution import deterministic
@@ -68,18 +68,7 @@ def train():
 
 def main():
     for _ in range(2):
-        child = os.fork()
-        if not child:
-            code = 1
-            try:
-                train()
-                code = 0
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                sys.stderr.flush()
-                # Not `sys.exit`: the threads of backends may not end.
-                os._exit(code)
+        child = fork(train)
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         if code:
             sys.exit(code)

@@ -5,6 +5,7 @@ import functools
 import keras
 import numpy as np
 import pytest
+import small
 from tiny import no_pictures  # noqa: F401
 
 from keras_vicregl.data import ArrayBatches
@@ -125,23 +126,6 @@ def test_what_monitors_the_loss_sees_every_epoch(model, tmp_path):
     assert seen == [(0, False), (1, True), (2, True)]
 
 
-class Drawn(keras.Model):
-    """Its loss is a number of what was drawn for the views."""
-
-    def __init__(self):
-        super().__init__()
-        self.dense = keras.layers.Dense(1, kernel_initializer="zeros")
-        self.dense.build((None, 1))
-        self.built = True
-
-    def call(self, inputs):
-        drawn = inputs["parameters"][0]["matrix"][:, 0, :1, 0]
-        return drawn + self.dense(drawn)
-
-    def compute_loss(self, x, y, y_pred, sample_weight, training=True):
-        return keras.ops.mean(keras.ops.square(y_pred))
-
-
 def test_validation_is_of_the_same_crops_in_a_resumed_training_too(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (6, 9, 7, 3), "uint8")
     batches = functools.partial(
@@ -151,7 +135,7 @@ def test_validation_is_of_the_same_crops_in_a_resumed_training_too(tmp_path):
         batch_size=3,
         seed=0,
     )
-    model = Drawn()
+    model = small.Fingerprint()
     model.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
     for epochs in (1, 3):
         history = pretrain(

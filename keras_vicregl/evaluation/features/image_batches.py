@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_vicregl.data.sources.mask_labels import IGNORED
+from keras_vicregl.evaluation.checks import check_batch_size
 from keras_vicregl.evaluation.features.middles import Middle, middle
 from keras_vicregl.views.keys import IMAGES, MASKS
 
@@ -67,10 +68,7 @@ def image_batches(
 
     if limit is not None and limit < 1:
         raise ValueError(f"limit must be positive. Received: {limit}")
-    if batch_size < 1:
-        raise ValueError(
-            f"batch_size must be at least 1. Received: batch_size={batch_size}"
-        )
+    check_batch_size(batch_size)
     cut = middle(size, resize)
     source = as_source(source)
     if limit is not None and limit < len(source):

@@ -6,7 +6,7 @@ import sys
 import keras
 import numpy as np
 import pytest
-from keras import ops
+import small
 
 from keras_vicregl.data import ArrayBatches, load, view_batches
 from keras_vicregl.views import MultiView, ViewGroup
@@ -130,24 +130,6 @@ def test_processes_share_what_one_process_gets():
         assert_same([together], [whole])
 
 
-class Fingerprint(keras.Model):
-    """Its loss is a number of what was drawn for the views."""
-
-    def __init__(self, built):
-        super().__init__()
-        self.dense = keras.layers.Dense(1, kernel_initializer="zeros")
-        if built:
-            self.dense.build((None, 1))
-            self.built = True
-
-    def call(self, inputs):
-        drawn = inputs["parameters"][0]["matrix"][:, 0, :1, 0]
-        return drawn + self.dense(drawn)
-
-    def compute_loss(self, x, y, y_pred, sample_weight, training=True):
-        return ops.mean(ops.square(y_pred))
-
-
 @pytest.mark.parametrize(("built", "workers"), [(False, 1), (True, 2)])
 def test_fit_sees_the_epochs_in_turn_even_where_it_looks_at_a_batch(
     built, workers
@@ -163,7 +145,7 @@ def test_fit_sees_the_epochs_in_turn_even_where_it_looks_at_a_batch(
         for _ in range(3)
     ]
     assert len(set(np.round(losses, 3))) == 3
-    model = Fingerprint(built)
+    model = small.Fingerprint(built)
     model.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
     batches = make(start=(1, 0), workers=workers)
     history = model.fit(
@@ -185,7 +167,7 @@ def test_a_fixed_epoch_is_the_same_in_each_iteration():
     ("fixed", "workers"), [(True, 1), (True, 2), (False, 1)]
 )
 def test_what_is_validated_on_is_fixed_if_wanted(fixed, workers):
-    model = Fingerprint(True)
+    model = small.Fingerprint(True)
     model.compile(keras.optimizers.SGD(0.0), run_eagerly=True)
     seen = make(fixed=fixed, workers=workers)
     history = model.fit(
