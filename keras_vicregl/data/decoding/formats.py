@@ -40,8 +40,13 @@ def not_png(paths: Iterable[str]) -> list[int]:
 
 def named(paths: list[str]) -> str:
     """The first of the names, for a message."""
-    text = ", ".join(repr(_readable(path)) for path in paths[:_NAMED])
+    text = ", ".join(repr(readable(path)) for path in paths[:_NAMED])
     return text + (", ..." if len(paths) > _NAMED else "")
+
+
+def readable(path: str) -> str:
+    """A file's name as text, which names need not be."""
+    return os.fsencode(path).decode(errors="backslashreplace")
 
 
 def _others(
@@ -70,8 +75,3 @@ def _is_decoded(head: bytes) -> bool:
     return head.startswith((b"\xff\xd8\xff", _PNG, b"GIF8", b"BM")) or (
         head.startswith(b"RIFF") and head[8:12] == b"WEBP"
     )
-
-
-def _readable(path: str) -> str:
-    # Names need not be text.
-    return os.fsencode(path).decode(errors="backslashreplace")

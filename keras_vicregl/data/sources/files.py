@@ -9,7 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from keras_vicregl.data._checks import check_labels
-from keras_vicregl.data.decoding.formats import named, not_png, undecodable
+from keras_vicregl.data.decoding.formats import (
+    named,
+    not_png,
+    readable,
+    undecodable,
+)
 from keras_vicregl.data.sources.folders import (
     Listing,
     list_images,
@@ -87,8 +92,7 @@ class FileSource(ImageSource):
         return self._cache.read(path, number)
 
     def _name_of(self, index: int, element: Mapping[str, Any]) -> str:
-        # Names need not be text.
-        return os.fsencode(self._paths[index]).decode(errors="backslashreplace")
+        return readable(self._paths[index])
 
 
 def from_folder(
