@@ -26,46 +26,22 @@ import pathlib
 import statistics
 import time
 
+from _study import (
+    METHODS,
+    STARTS,
+    TITLES,
+    pretrained,
+    read_results,
+    rounded,
+    spread,
+    store,
+)
+
 RESULTS = pathlib.Path(__file__).parents[1] / "guides" / "results" / "ablation"
 SCENES = {"train": 10_000, "test": 2_000}
 SEGMENTATION_SCENES = 4_000  # of the training scenes, for the linear head
 EPOCHS = 12
 
-# What differs from the recipe: arguments of the model, and of the views.
-METHODS = {
-    "random": None,
-    "vicreg": ({"alpha": 1.0}, {}),
-    "location": ({"local_criteria": ["location"]}, {}),
-    "feature": ({"local_criteria": ["feature"]}, {}),
-    "both": ({}, {}),
-    "alpha_0.9": ({"alpha": 0.9}, {}),
-    "alpha_0.5": ({"alpha": 0.5}, {}),
-    "alpha_0": ({"alpha": 0.0}, {}),
-    "by_view": ({"match_counts": "by_view"}, {}),
-    "flips_ignored": ({}, {"track_flips": False}),
-    "max_distance": ({"max_distance": 4.0}, {}),
-    "maps": ({"regularize": "maps"}, {}),
-    "vicreg_again": ({"alpha": 1.0}, {}),
-    "feature_later": ({"local_criteria": ["feature"]}, {}),
-}
-# Whose backbone, of the same seed, some begin with.
-STARTS = {"vicreg_again": "vicreg", "feature_later": "vicreg"}
-TITLES = {
-    "random": "random initialisation",
-    "vicreg": "VICReg (alpha 1)",
-    "location": "location only",
-    "feature": "feature only",
-    "both": "location and feature (VICRegL)",
-    "alpha_0.9": "both, alpha 0.9",
-    "alpha_0.5": "both, alpha 0.5",
-    "alpha_0": "both, alpha 0 (local alone)",
-    "by_view": "both, matches counted by view",
-    "flips_ignored": "both, flips not tracked",
-    "max_distance": "both, location pairs within 4 px",
-    "maps": 'both, `regularize="maps"`',
-    "vicreg_again": "VICReg, then VICReg once more",
-    "feature_later": "VICReg, then feature only",
-}
 METRICS = {"linear": "linear top-1", "knn": "kNN top-1", "miou": "mIoU"}
 
 
@@ -83,48 +59,6 @@ def parse_arguments():
     add("--times", action="store_true", help="time steps, and train nothing")
     add("--table", action="store_true", help="print it, and train nothing")
     return parser.parse_args()
-
-
-def pretrained(method, seed, epochs, folder, scenes):
-    """The backbone after pretraining, the logs of epochs, and the seconds."""
-    import keras
-
-    from keras_vicregl.data import load, steps_per_epoch, view_batches
-    from keras_vicregl.recipes import RECIPES
-    from keras_vicregl.training import pretrain
-
-    keras.utils.set_random_seed(seed)
-    recipe = RECIPES["scenes"]
-    if METHODS[method] is None:
-        return recipe.make_model().backbone, {}, 0.0
-    of_model, of_views = METHODS[method]
-    source = load(scenes["train"], labels=False, masks=False)
-    steps = steps_per_epoch(source, recipe.batch_size)
-    model = recipe.make_model(**of_model)
-    if method in STARTS:
-        first = folder.with_name(f"{STARTS[method]}-{seed}")
-        start, *_ = pretrained(STARTS[method], seed, epochs, first, scenes)
-        model.backbone.set_weights(start.get_weights())
-    model.compile(recipe.make_optimizer(steps, epochs=epochs))
-    history = pretrain(
-        model,
-        functools.partial(
-            view_batches,
-            source,
-            recipe.make_views(**of_views),
-            batch_size=recipe.batch_size,
-            seed=seed,
-        ),
-        epochs=epochs,
-        output=folder,
-        verbose=0,
-    )
-    events = [
-        json.loads(line)
-        for line in (folder / "events.jsonl").read_text().splitlines()
-    ]
-    seconds = sum(event.get("seconds", 0.0) for event in events)
-    return model.backbone, history, seconds
 
 
 def evaluate(backbone, scenes, seed):
@@ -170,10 +104,18 @@ def run(method, seed, arguments, scenes):
                 "other --results and --runs."
             )
         return
+    from keras_vicregl.data import load
+    from keras_vicregl.recipes import RECIPES
+
     folder = arguments.runs / f"{method}-{seed}"
     start = time.monotonic()
     backbone, history, seconds = pretrained(
-        method, seed, arguments.epochs, folder, scenes
+        RECIPES["scenes"],
+        method,
+        seed,
+        arguments.epochs,
+        folder,
+        load(scenes["train"], labels=False, masks=False),
     )
     figures = evaluate(backbone, scenes, seed)
     result = {
@@ -183,10 +125,7 @@ def run(method, seed, arguments, scenes):
         "scenes": SCENES,
         "figures": figures,
         "pretraining_seconds": round(seconds, 1),
-        "history": {
-            name: [float(f"{value:.6g}") for value in values]
-            for name, values in history.items()
-        },
+        "history": rounded(history),
     }
     store(result, path)
     figures = ", ".join(f"{name} {figures[name]:.1f} %" for name in METRICS)
@@ -252,25 +191,6 @@ def time_steps(rounds=20):
     }
 
 
-def store(result, path):
-    """Writes JSON to another name first, so that none is ever half written."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".json.tmp")
-    unfinished.write_text(json.dumps(result, indent=1) + "\n")
-    os.replace(unfinished, path)
-
-
-def read_results(folder=RESULTS):
-    """Stored runs by method, in the order of `METHODS`."""
-    runs = [json.loads(path.read_text()) for path in folder.glob("*.json")]
-    runs.sort(key=lambda result: result["seed"])
-    found = {
-        method: [run for run in runs if run["method"] == method]
-        for method in METHODS
-    }
-    return {method: runs for method, runs in found.items() if runs}
-
-
 def times_path(folder):
     """Where the times of steps are, beside the folder of runs."""
     return folder.parent / "step_times.json"
@@ -304,22 +224,15 @@ def table(results, times):
             if run["seed"] in baseline
         ]
         cells = [TITLES[method], str(len(runs))]
-        cells += [_spread(values[metric], " %") for metric in METRICS]
+        cells += [spread(values[metric], " %") for metric in METRICS]
         cells.append(
             ""
             if method == "vicreg" or not changes
-            else _spread(changes, "", "+")
+            else spread(changes, "", "+")
         )
         cells.append(f"x {times[method]:.1f}" if method in times else "")
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
-
-
-def _spread(values, unit, sign=""):
-    text = f"{statistics.mean(values):{sign}.1f}{unit}"
-    if len(values) > 1:
-        text += f" ± {statistics.stdev(values):.1f}"
-    return text
 
 
 def main():

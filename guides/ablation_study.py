@@ -38,7 +38,7 @@ import ablation
 
 from keras_vicregl.visualization import plot_ablation, plot_curves
 
-results = ablation.read_results()
+results = ablation.read_results(ablation.RESULTS)
 print(ablation.table(results, ablation.read_times()))
 
 """

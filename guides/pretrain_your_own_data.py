@@ -192,7 +192,7 @@ network. What follows from that:
 """
 
 one_gpu = RECIPES["resnet50_one_gpu"]
-for size in (64, one_gpu.batch_size, 1024):
+for size in (64, one_gpu.batch_size):
     schedule = warmup_cosine(
         one_gpu.base_learning_rate, size, steps_per_epoch=1000, epochs=100
     )

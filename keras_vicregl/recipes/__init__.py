@@ -2,7 +2,7 @@
 
 The paper's (its appendix and Tables 1 and 3), and small ones. Each opens with
 the command that trains it, the time that takes and the accuracy it reaches;
-"not measured" is to be read literally. Accuracies of the paper: ImageNet is the
+"not run" is to be read literally. Accuracies of the paper: ImageNet is the
 top-1 accuracy of a linear classifier, VOC the mean IoU of a linear segmentation
 head, both on the frozen backbone.
 

@@ -1,0 +1,154 @@
+"""What studies share: methods, a run's pretraining, and stored results."""
+
+import functools
+import importlib.metadata
+import json
+import os
+import platform
+import statistics
+
+# What differs from the recipe: arguments of the model, and of the views.
+METHODS = {
+    "random": None,
+    "vicreg": ({"alpha": 1.0}, {}),
+    "location": ({"local_criteria": ["location"]}, {}),
+    "feature": ({"local_criteria": ["feature"]}, {}),
+    "both": ({}, {}),
+    "alpha_0.9": ({"alpha": 0.9}, {}),
+    "alpha_0.5": ({"alpha": 0.5}, {}),
+    "alpha_0": ({"alpha": 0.0}, {}),
+    "by_view": ({"match_counts": "by_view"}, {}),
+    "flips_ignored": ({}, {"track_flips": False}),
+    "max_distance": ({"max_distance": 4.0}, {}),
+    "maps": ({"regularize": "maps"}, {}),
+    "vicreg_again": ({"alpha": 1.0}, {}),
+    "feature_later": ({"local_criteria": ["feature"]}, {}),
+}
+# Whose backbone, of the same seed, some begin with.
+STARTS = {"vicreg_again": "vicreg", "feature_later": "vicreg"}
+TITLES = {
+    "random": "random initialisation",
+    "vicreg": "VICReg (alpha 1)",
+    "location": "location only",
+    "feature": "feature only",
+    "both": "location and feature (VICRegL)",
+    "alpha_0.9": "both, alpha 0.9",
+    "alpha_0.5": "both, alpha 0.5",
+    "alpha_0": "both, alpha 0 (local alone)",
+    "by_view": "both, matches counted by view",
+    "flips_ignored": "both, flips not tracked",
+    "max_distance": "both, location pairs within 4 px",
+    "maps": 'both, `regularize="maps"`',
+    "vicreg_again": "VICReg, then VICReg once more",
+    "feature_later": "VICReg, then feature only",
+}
+
+
+def pretrained(recipe, method, seed, epochs, folder, source):
+    """The backbone after pretraining, the logs of epochs, and the seconds.
+
+    A run that was interrupted goes on from its last checkpoint in `folder`, and
+    one that is complete is read from there.
+    """
+    import keras
+
+    from keras_vicregl.data import steps_per_epoch, view_batches
+    from keras_vicregl.training import pretrain
+
+    keras.utils.set_random_seed(seed)
+    if METHODS[method] is None:
+        return recipe.make_model().backbone, {}, 0.0
+    of_model, of_views = METHODS[method]
+    steps = steps_per_epoch(source, recipe.batch_size)
+    model = recipe.make_model(**of_model)
+    if method in STARTS:
+        first = folder.with_name(f"{STARTS[method]}-{seed}")
+        start, *_ = pretrained(
+            recipe, STARTS[method], seed, epochs, first, source
+        )
+        model.backbone.set_weights(start.get_weights())
+    model.compile(recipe.make_optimizer(steps, epochs=epochs))
+    history = pretrain(
+        model,
+        functools.partial(
+            view_batches,
+            source,
+            recipe.make_views(**of_views),
+            batch_size=recipe.batch_size,
+            seed=seed,
+        ),
+        epochs=epochs,
+        output=folder,
+        verbose=0,
+    )
+    events = [
+        json.loads(line)
+        for line in (folder / "events.jsonl").read_text().splitlines()
+    ]
+    seconds = sum(event.get("seconds", 0.0) for event in events)
+    return model.backbone, history, seconds
+
+
+def rounded(history):
+    """Logs of epochs with six digits, by name."""
+    return {
+        name: [float(f"{value:.6g}") for value in values]
+        for name, values in history.items()
+    }
+
+
+def surroundings():
+    """Versions and hardware, to be kept beside figures."""
+    import keras
+
+    backend = keras.backend.backend()
+    packages = ("keras", "numpy", backend)
+    return {
+        "backend": backend,
+        "versions": {
+            "python": platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in packages},
+        },
+        "cores": len(os.sched_getaffinity(0)),
+        "processor": _processor(),
+    }
+
+
+def _processor():
+    try:
+        with open("/proc/cpuinfo") as lines:
+            names = [line for line in lines if line.startswith("model name")]
+        return names[0].partition(":")[2].strip()
+    except (OSError, IndexError):
+        return platform.processor() or platform.machine()
+
+
+def store(result, path):
+    """Writes JSON to another name first, so that none is ever half written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_suffix(".json.tmp")
+    unfinished.write_text(json.dumps(result, indent=1) + "\n")
+    os.replace(unfinished, path)
+
+
+def read_results(folder):
+    """Stored runs by method, in the order of `METHODS`, then of seeds."""
+    runs = [json.loads(path.read_text()) for path in folder.glob("*.json")]
+    runs.sort(key=lambda result: result["seed"])
+    order = list(METHODS)
+    names = sorted(
+        {run["method"] for run in runs},
+        # What is no method of pretraining, as a supervised network, is last.
+        key=lambda name: order.index(name) if name in order else len(order),
+    )
+    return {
+        name: [run for run in runs if run["method"] == name] for name in names
+    }
+
+
+def spread(values, unit="", sign=""):
+    """Mean and, of several, standard deviation of samples, as text."""
+    text = f"{statistics.mean(values):{sign}.1f}{unit}"
+    if len(values) > 1:
+        text += f" ± {statistics.stdev(values):.1f}"
+    return text

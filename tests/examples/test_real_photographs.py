@@ -1,0 +1,149 @@
+"""The study of real photographs: what runs store, and what tables say."""
+
+import argparse
+import importlib.util
+import json
+import pathlib
+
+import keras
+import numpy as np
+import pytest
+from backend_tools import eager_steps
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+@pytest.fixture
+def study(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    path = ROOT / "examples" / "real_photographs.py"
+    spec = importlib.util.spec_from_file_location("real_photographs", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def camvid(tmp_path):
+    """A folder as CamVid's: frames of 128 x 96, sky above and road below."""
+    image_module = pytest.importorskip("PIL.Image")
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 40), ("val", 24), ("test", 3)):
+        for name in ("images", "masks"):
+            (tmp_path / "camvid" / name / split).mkdir(parents=True)
+        for number in range(count):
+            horizon = rng.integers(30, 60)
+            image = rng.integers(0, 60, (96, 128, 3), np.uint8)
+            mask = np.full((96, 128), 3, np.uint8)
+            image[:horizon] += 150
+            mask[:horizon] = 0
+            mask[:2] = 11
+            for name, values in (("images", image), ("masks", mask)):
+                image_module.fromarray(values).save(
+                    tmp_path / "camvid" / name / split / f"{number}.png"
+                )
+    return tmp_path / "camvid"
+
+
+def a_run(method, seed, miou, **facts):
+    figures = {"mean_iou": miou, "pixel_accuracy": 2 * miou}
+    return {"method": method, "seed": seed, "figures": figures, **facts}
+
+
+def stored(folder, runs):
+    folder.mkdir()
+    for number, run in enumerate(runs):
+        (folder / f"{number}.json").write_text(json.dumps(run))
+
+
+def test_table_of_the_dense_study(study, tmp_path):
+    runs = [
+        a_run("supervised", 0, 40.0),
+        a_run("both", 1, 21.0),
+        a_run("both", 0, 23.0),
+        a_run("vicreg", 0, 20.0),
+        a_run("vicreg", 1, 19.0),
+    ]
+    stored(tmp_path / "runs", runs)
+    results = study.read_results(tmp_path / "runs")
+    lines = study.dense_table(results).splitlines()
+    assert [line.split(" | ")[0] for line in lines[2:]] == [
+        f"| {study.TITLES[method]}"
+        for method in ("vicreg", "both", "supervised")
+    ]
+    assert "| 2 | 19.5 % ± 0.7 | 39.0 % ± 1.4 |" in lines[2]
+    # 23 - 20 and 21 - 19: of the same seed.
+    assert lines[3].endswith("| +2.5 ± 0.7 |")
+    assert lines[4].endswith("| 1 | 40.0 % | 80.0 % |  |")
+
+
+def test_table_of_the_labels(study, tmp_path):
+    runs = [
+        a_run("both", 0, 23.0, labelled=5),
+        a_run("both", 1, 25.0, labelled=5),
+        a_run("random", 0, 30.0, labelled=367),
+    ]
+    stored(tmp_path / "runs", runs)
+    results = study.read_results(tmp_path / "runs")
+    assert study.labels_table(results).splitlines() == [
+        "| fine-tuned from | 5 labelled | 367 labelled |",
+        "|---|---:|---:|",
+        "| random initialisation |  | 30.0 % |",
+        "| location and feature (VICRegL) | 24.0 % ± 1.4 |  |",
+    ]
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="once is enough"
+)
+def test_frames_are_halved(study, camvid):
+    frames = study.read_frames(camvid, "train+val")
+    assert frames["images"].shape == (64, 48, 64, 3)
+    assert frames["segmentation_masks"].shape[:3] == (64, 48, 64)
+    image_module = pytest.importorskip("PIL.Image")
+    image = np.asarray(image_module.open(camvid / "images" / "train" / "0.png"))
+    # Means of four, rounded.
+    np.testing.assert_array_equal(
+        frames["images"][0, 5, 7],
+        np.rint(image[10:12, 14:16].astype("float64").mean((0, 1))),
+    )
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="once is enough"
+)
+def test_runs_are_stored_and_not_run_again(
+    study, camvid, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(study, "ITERATIONS", {"supervised": 2, "labels": 2})
+    monkeypatch.setitem(study.TRAINING, "warmup", 1)
+    monkeypatch.setitem(study.TRAINING, "crop_size", (32, 32))
+    arguments = argparse.Namespace(
+        epochs=1,
+        split="test",
+        results=tmp_path / "results",
+        runs=tmp_path / "runs",
+    )
+    frames = study.Frames(camvid)
+    with eager_steps():
+        study.dense("both", 3, arguments, frames)
+        study.dense("supervised", 3, arguments, frames)
+        study.labels("both", 2, 3, arguments, frames)
+    results = study.read_results(tmp_path / "results")
+    assert list(results) == ["both", "supervised"]
+    (both,), (supervised,) = results.values()
+    assert both["recipe"]["epochs"] == 1
+    assert both["split"] == "test"
+    assert both["backend"] == "tensorflow"
+    assert len(both["history"]["loss"]) == 1
+    assert supervised["training"]["iterations"] == 2
+    # Of the two classes that are there; the others have none.
+    for run in (both, supervised):
+        assert 0 <= run["figures"]["iou_sky"] <= 100
+        assert run["figures"]["iou_sky"] == run["figures"]["iou_sky"]
+    ((curve,),) = study.read_results(tmp_path / "results_labels").values()
+    assert curve["labelled"] == 2
+    capsys.readouterr()
+    study.dense("both", 3, arguments, frames)
+    study.labels("both", 2, 3, arguments, frames)
+    assert not capsys.readouterr().out
