@@ -6,7 +6,7 @@ import json
 import pathlib
 
 TRAIN_SPLITS = ("train", "training")
-TEST_SPLITS = ("test", "testing", "val", "valid", "validation")
+TEST_SPLITS = ("test", "testing", "val", "valid", "validation", "dev", "eval")
 
 
 def setting(text):
@@ -30,4 +30,6 @@ def find_split(data, given, usual):
     folder = pathlib.Path(data).expanduser()
     if data == "digit_scenes" or not folder.is_dir():
         return usual[0]
-    return next((name for name in usual if (folder / name).is_dir()), None)
+    # Whatever their capital letters.
+    found = {each.name.lower(): each.name for each in folder.glob("*/")}
+    return next((found[name] for name in usual if name in found), None)

@@ -317,6 +317,13 @@ def _differences(
         for key, entry in layout.items()
         if key in state_dict and _overflows(entry.variable, state_dict[key])
     ]
+    broken = [
+        key
+        for key, entry in layout.items()
+        if key in state_dict
+        and entry.variable is not None
+        and not np.isfinite(np.asarray(state_dict[key], np.float64)).all()
+    ]
     return [
         f"{title} ({len(keys)}): {', '.join(keys)}"
         for title, keys in (
@@ -324,6 +331,7 @@ def _differences(
             ("Surplus", surplus),
             ("Of another shape", shapes),
             ("Beyond the range of the model's float16", beyond),
+            ("Not finite", broken),
         )
         if keys
     ]

@@ -29,8 +29,27 @@ CONTAINERS = (
     "backbone",
     "encoder",
     "weights",
+    "model_state",
+    "module",
+    "params",
+    "backbone_state_dict",
+    "encoder_state_dict",
     "model_ema",
+    "ema",
+    "ema_state_dict",
+    "state_dict_ema",
 )
+# Files of others, by their endings, and what to do with them.
+_OF_OTHERS = {
+    ".keras": "Pass it to keras.saving.load_model",
+    ".h5": "Pass it to keras.saving.load_model, or to load_weights of a model",
+    ".onnx": "Pass it to keras_vicregl.checkpoints.load_backbone",
+    ".npz": "Save its arrays as tensors, by torch.save",
+    ".safetensors": (
+        "Install safetensors, with which recent versions of PyTorch read it, "
+        "or save what safetensors.torch.load_file gives by torch.save"
+    ),
+}
 # What DistributedDataParallel puts before every key.
 _FULL_PREFIX = "module."
 
@@ -71,11 +90,13 @@ def read_state_dict(path: str | os.PathLike) -> dict[str, np.ndarray]:
         with torch.serialization.safe_globals(allowed):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise ValueError(_refusal(torch, path)) from error
+        raise ValueError(_of_others(path) or _refusal(torch, path)) from error
     except (RuntimeError, EOFError, OSError, KeyError, IndexError) as error:
         raise ValueError(
-            f"{str(path)!r} is cut short or no PyTorch checkpoint. Remove it, "
-            "with its .sha256 if there is one, and download or copy it again. "
+            _of_others(path)
+            or f"{str(path)!r} is cut short or no PyTorch checkpoint. Remove "
+            "it, with its .sha256 if there is one, and download or copy it "
+            "again. "
             f"PyTorch says: {str(error).splitlines()[:1]}"
         ) from error
     return _arrays(content, path)
@@ -165,6 +186,17 @@ def _state_dict_in(content: Any, path: pathlib.Path) -> Any:
             "another's state dict alone to load that."
         )
     return _state_dict_in(content[found[0]], path)
+
+
+def _of_others(path: pathlib.Path) -> str | None:
+    """What to do with a file that has the name of another kind."""
+    advice = _OF_OTHERS.get(path.suffix.lower())
+    if advice is None:
+        return None
+    return (
+        f"{str(path)!r} could not be read as a PyTorch checkpoint, and its "
+        f"name is that of another kind of file. {advice}."
+    )
 
 
 def _refusal(torch: Any, path: pathlib.Path) -> str:

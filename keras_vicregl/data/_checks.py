@@ -93,10 +93,15 @@ def check_labels(
     if labels.shape != (count,) or not np.issubdtype(labels.dtype, np.integer):
         raise ValueError(
             f"labels must be {count} integers, one an image. Received: "
-            f"{labels.dtype} of shape {labels.shape}"
+            f"{labels.dtype} of shape {labels.shape}{_advice(labels, count)}"
         )
     low, high = int(labels.min()), int(labels.max())
     classes = high + 1 if class_names is None else len(class_names)
+    if high > np.iinfo(np.int32).max:
+        raise ValueError(
+            "labels must be numbers of classes, from 0 on. Received: labels up "
+            f"to {high}. np.unique(labels, return_inverse=True) numbers them."
+        )
     if low < NO_LABEL or high >= classes or not classes:
         limit = (
             "at least 0"
@@ -109,3 +114,17 @@ def check_labels(
             "labels=False)"
         )
     return labels.astype(np.int32), classes
+
+
+def _advice(labels: np.ndarray, count: int) -> str:
+    """How to make integers of labels."""
+    if labels.shape == (count, 1):
+        return ". Pass labels[:, 0]."
+    if labels.ndim == 2 and len(labels) == count:
+        return ". Of one-hot labels pass labels.argmax(axis=1)."
+    if labels.shape == (count,) and labels.dtype.kind in "USO":
+        return (
+            ". names, labels = np.unique(labels, return_inverse=True) numbers "
+            "them; pass the names as class_names."
+        )
+    return ""

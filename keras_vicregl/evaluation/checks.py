@@ -1,5 +1,7 @@
 """Checks of arguments."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from keras_vicregl._warnings import warn
@@ -9,10 +11,12 @@ from keras_vicregl._warnings import warn
 _HARDLY = 0.01
 
 
-def count_classes(labels: np.ndarray, ignored: int | None = None) -> int:
+def count_classes(
+    labels: np.ndarray, ignored: int | Sequence[int] | None = None
+) -> int:
     """One more than the largest label that is not ignored."""
     if ignored is not None:
-        labels = labels[labels != ignored]
+        labels = labels[~np.isin(labels, ignored)]
     return int(labels.max(initial=0)) + 1
 
 
@@ -129,6 +133,25 @@ def warn_if_constant(features: np.ndarray, name: str) -> None:
             "chance. Has the backbone collapsed, or do its batch "
             "normalisations still hold what they began with (see "
             "WarnOnSlowNorms)?"
+        )
+
+
+def warn_if_one_is_left(counts: np.ndarray, pixels: int) -> None:
+    """Warns where a single class is left by what is left out.
+
+    Args:
+        counts: (C,) of the test pixels that count, by their class.
+        pixels: Number of all of them.
+    """
+    classes = np.flatnonzero(counts)
+    left_out = pixels - int(counts.sum())
+    if len(classes) == 1 and left_out:
+        warn(
+            f"{left_out} of {pixels} pixels of test are left out, and all that "
+            f"count are of the class {classes[0]}: figures say nothing. Are "
+            "those left out a class? In masks of 0 and 255 "
+            "load(mask_labels={0: 0, 255: 1}) makes one of 255, which is "
+            "ignore_label otherwise."
         )
 
 

@@ -123,6 +123,9 @@ def test_the_backbone_is_found(content, message, weights, tmp_path):
         lambda weights: {"state_dict": under("", weights)},
         lambda weights: {"model": under("_orig_mod.module.", weights)},
         lambda weights: under("backbone.", weights),
+        lambda weights: {"model_state": under("backbone.body.", weights)},
+        lambda weights: {"module": under("visual.", weights)},
+        lambda weights: under("student_backbone.", weights),
         # As torchvision's files of old.
         lambda weights: {
             key: value
@@ -166,6 +169,17 @@ def test_all_else_is_strict(prefix, other, message, weights, tmp_path):
     torch.save(content, tmp_path / "theirs.pth")
     with pytest.raises(ValueError, match=message):
         load_checkpoint(resnet(), tmp_path / "theirs.pth")
+
+
+def test_weights_that_are_not_finite_are_refused(weights, tmp_path):
+    broken = {**weights, "bn1.bias": weights["bn1.bias"] * np.nan}
+    torch.save(under("", broken), tmp_path / "theirs.pth")
+    model = resnet()
+    before = model.get_weights()
+    with pytest.raises(ValueError, match=r"Not finite \(1\): bn1.bias"):
+        load_checkpoint(model, tmp_path / "theirs.pth")
+    for found, expected in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_a_missing_tensor_is_missing_under_a_prefix_too(weights, tmp_path):

@@ -145,3 +145,24 @@ def test_bfloat16_becomes_float32(tmp_path):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="absent"):
         read_state_dict(tmp_path / "absent.pth")
+
+
+@pytest.mark.parametrize(
+    ("suffix", "advice"),
+    [
+        (".keras", "keras.saving.load_model"),
+        (".weights.h5", "load_weights"),
+        (".npz", "as tensors"),
+        (".safetensors", "Install safetensors"),
+        (".onnx", "load_backbone"),
+    ],
+)
+def test_files_of_others_are_not_to_be_removed(suffix, advice, tmp_path):
+    path = tmp_path / f"backbone{suffix}"
+    if suffix == ".npz":
+        np.savez(path, kernel=np.zeros(3))
+    else:
+        path.write_bytes(b"a header, and so on")
+    with pytest.raises(ValueError, match=f"another kind.*{advice}") as caught:
+        read_state_dict(path)
+    assert "Remove" not in str(caught.value)

@@ -1,5 +1,6 @@
 """Evaluations say where their figures are by chance."""
 
+import re
 import warnings
 
 import keras
@@ -8,6 +9,7 @@ import pytest
 from backend_tools import eager_steps
 from known_features import averaging_backbone
 
+from keras_vicregl.data import load
 from keras_vicregl.evaluation import (
     Segmenter,
     effective_rank,
@@ -151,3 +153,66 @@ def test_images_of_another_size_than_the_backbones_are_refused():
             output_stride="as_is",
         )
     assert averaging_backbone().input_shape == (None, None, None, 3)
+
+
+@pytest.mark.parametrize(
+    ("images", "values"),
+    [
+        (IMAGES / 255, "0 to 1"),
+        (IMAGES / np.float32(127.5) - 1, "-1 to 1"),
+        ((IMAGES > 100).astype("uint8"), "0 to 1"),
+        (IMAGES.astype("uint16") * 16, "0 to 4.08e.03"),
+    ],
+    ids=["unit", "tf", "cut off", "12 bits"],
+)
+@pytest.mark.parametrize("batched", [False, True])
+def test_images_of_another_range(images, values, batched):
+    data = {"images": images}
+    data = [data, data] if batched else data
+    found = told(lambda: extract_features(averaging_backbone(4), data))
+    (message,) = [text for text in found if "hardly" not in text]
+    assert re.match(f"Images have values of {values}, and are norm", message)
+    assert "preprocess=None" in message
+    quiet = told(
+        lambda: extract_features(averaging_backbone(4), data, preprocess=None)
+    )
+    assert not any("have values" in text for text in quiet)
+
+
+@pytest.mark.parametrize("images", [IMAGES, IMAGES * 1.0, 0 * IMAGES])
+def test_images_of_the_range_that_is_wanted(images):
+    assert (
+        told(
+            lambda: extract_features(averaging_backbone(4), {"images": images})
+        )
+        == []
+    )
+
+
+@pytest.mark.parametrize("evaluation", ["features", "crops"])
+def test_masks_of_one_class_say_nothing(evaluation):
+    """A mask of 0 and 255 is one of a class and of what is left out."""
+    data = {**DATA, "segmentation_masks": np.where(MASKS == 0, 0, 255)}
+    data["segmentation_masks"] = data["segmentation_masks"].astype("uint8")
+    model = averaging_backbone(4)
+
+    def evaluate(data):
+        if evaluation == "features":
+            return evaluate_segmentation(model, data, data, epochs=1)
+        return train_segmentation(
+            model,
+            data,
+            data,
+            num_classes=2,
+            iterations=2,
+            batch_size=2,
+            crop_size=8,
+            output_stride="as_is",
+        )
+
+    (message,) = told(lambda: evaluate(data))
+    left = 8 * 8 * 8
+    assert message.startswith(f"{left} of 768 pixels of test are left out, and")
+    assert "mask_labels={0: 0, 255: 1}" in message
+    two = load(data, mask_labels={0: 0, 255: 1})
+    assert not any("left out" in text for text in told(lambda: evaluate(two)))

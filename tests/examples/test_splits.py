@@ -44,6 +44,9 @@ def test_a_folder_has_what_it_has(scripts, tmp_path):
     assert find(tmp_path, None, USUAL) is None
     (tmp_path / "training").mkdir()
     assert find(tmp_path, None, USUAL) == "training"
+    (tmp_path / "Dev").mkdir()
+    (tmp_path / "test").write_bytes(b"")
+    assert find(tmp_path, None, scripts["_settings"].TEST_SPLITS) == "Dev"
     assert find("imagenet2012", None, USUAL) == "train"
     assert find("digit_scenes", None, USUAL) == "train"
 

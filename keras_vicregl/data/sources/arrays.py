@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from keras_vicregl._warnings import warn
 from keras_vicregl.data._checks import check_labels
 from keras_vicregl.data.boxes import BOXES, check_box_arrays
 from keras_vicregl.data.sources.array_rows import ArrayRows, row_reader
@@ -17,6 +18,20 @@ from keras_vicregl.views.keys import IMAGES, LABELS, MASKS
 
 if TYPE_CHECKING:
     import tensorflow as tf
+
+# Other names of what may be in a dictionary of arrays.
+_ALIASES = {
+    LABELS: ("label", "target", "targets", "y", "class", "classes"),
+    MASKS: (
+        "mask",
+        "masks",
+        "segmentation_mask",
+        "segmentation",
+        "annotations",
+    ),
+    BOXES: ("box", "bbox", "bboxes", "bounding_box", "bounding_boxes"),
+}
+_LOOKED_AT = 16
 
 
 def as_dataset(arrays: Mapping[str, np.ndarray]) -> tf.data.Dataset:
@@ -153,6 +168,7 @@ def from_arrays(
             f"a dictionary of arrays must have the key {IMAGES!r}. Received "
             f"the keys {sorted(arrays)}"
         )
+    _warn_of_keys(arrays)
     arrays = {key: np.asarray(value) for key, value in arrays.items()}
     common_length(arrays)
     shape = arrays[IMAGES].shape
@@ -161,6 +177,7 @@ def from_arrays(
             "images must be uint8 of shape (N, H, W, 3). Received: "
             f"{arrays[IMAGES].dtype} of shape {shape}"
         )
+    _warn_of_two_values(arrays[IMAGES], name)
     if MASKS in arrays and arrays[MASKS].shape != (*shape[:3], 1):
         raise ValueError(
             f"{MASKS} must have the size of their images, shape "
@@ -175,3 +192,32 @@ def from_arrays(
     return ArraySource(
         arrays, name, num_classes, class_names, box_class_names, ignore_label
     )
+
+
+def _warn_of_keys(arrays: Mapping[str, np.ndarray]) -> None:
+    """Says which keys are passed on unread, though they look like others."""
+    unread = {
+        key: meant
+        for key in arrays
+        for meant, words in _ALIASES.items()
+        if str(key).lower() in words and meant not in arrays
+    }
+    if unread:
+        told = ", ".join(
+            f"{meant!r} for {key!r}" for key, meant in unread.items()
+        )
+        warn(
+            f"The dictionary of arrays has {', '.join(map(repr, unread))}, "
+            f"which nothing reads. Is it meant to be {told}?"
+        )
+
+
+def _warn_of_two_values(images: np.ndarray, name: str) -> None:
+    """Says where a few images have no values but 0 and 1."""
+    some = images[np.arange(min(len(images), _LOOKED_AT))]
+    if some.size and some.max() == 1 and not some.min():
+        warn(
+            f"The images of {name} have no values but 0 and 1, of 0 to 255: "
+            "all are nearly black. Multiply images of 0 to 1 by 255 before "
+            "they become uint8."
+        )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import collections
 import copy
 import itertools
 import warnings
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -80,6 +82,7 @@ def _check_common(one: ImageSource, other: ImageSource) -> None:
             f"No class of {one!r} has the name of one of {other!r}: "
             f"{_first(one.class_names)} and {_first(other.class_names)}. Pass "
             "class_names, or labels=False."
+            + _by_case([*one.class_names, *other.class_names])
         )
 
 
@@ -94,8 +97,24 @@ def _warn_of_missing(named: list[ImageSource], names: tuple[str, ...]) -> None:
             )
     if told:
         warnings.warn(
-            f"Classes are matched by name: {'; '.join(told)}.", stacklevel=3
+            f"Classes are matched by name: {'; '.join(told)}."
+            + _by_case(names),
+            stacklevel=3,
         )
+
+
+def _by_case(names: Iterable[str]) -> str:
+    """Says which names are alike but for small and capital letters."""
+    alike = collections.defaultdict(dict)
+    for name in names:
+        alike[name.strip().casefold()][name] = None
+    told = [_first(each) for each in alike.values() if len(each) > 1]
+    if not told:
+        return ""
+    return (
+        f" But for capital letters and spaces some are alike: {told[0]}. "
+        "Rename folders where they are one class."
+    )
 
 
 def _first(names: Any) -> str:

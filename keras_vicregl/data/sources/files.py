@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import pathlib
 import warnings
@@ -20,9 +21,10 @@ from keras_vicregl.data.sources.folders import (
     list_images,
     split_roots,
     warn_of_looks,
+    warn_of_masks,
     within_splits,
 )
-from keras_vicregl.data.sources.image_source import ImageSource
+from keras_vicregl.data.sources.image_source import ImageSource, as_written
 from keras_vicregl.views.keys import IMAGES, LABELS, MASKS, NO_LABEL
 
 if TYPE_CHECKING:
@@ -124,7 +126,9 @@ def from_folder(
     base = pathlib.Path(folder).expanduser()
     roots = [base] if split is None else split_roots(base, split)
     if not roots[0].is_dir():
-        raise ValueError(f"There is no folder {str(roots[0])!r}.")
+        raise ValueError(_no_folder(roots[0]))
+    if class_names is not None:
+        class_names = [as_written(name) for name in class_names]
     cache = options.get("cache", False)
     found = [list_images(root, cache) for root in roots]
     paths = [path for each in found for path in each.paths]
@@ -132,7 +136,10 @@ def from_folder(
     numbers = num_classes = None
     folders, names = _folders_and_classes(found, class_names)
     if class_names is None:
-        warn_of_looks(name, folders, names, labels)
+        parts = [part for each in found for part in each.parts()]
+        inner = sorted({each for part in parts for each in part[1:-1]})
+        warn_of_looks(name, folders, names, inner, labels)
+    warn_of_masks(name, paths)
     if labels and (class_names is not None or _are_classes(folders, names)):
         if class_names is not None and not any(folders):
             raise _no_folders(name)
@@ -239,12 +246,16 @@ def _folders_and_classes(
     folders, names = [], set()
     for each in found:
         parts, classes = each.parts(), each.classes
-        if class_names is None or not set(classes) & set(class_names):
+        if class_names is None or not set(map(as_written, classes)) & set(
+            class_names
+        ):
             parts, classes = within_splits(each)
         if classes is None:
             return [None for each in found for _ in each.paths], []
-        folders += [part[0] if len(part) > 1 else None for part in parts]
-        names |= set(classes)
+        folders += [
+            as_written(part[0]) if len(part) > 1 else None for part in parts
+        ]
+        names |= set(map(as_written, classes))
     return folders, sorted(names)
 
 
@@ -286,6 +297,18 @@ def _labels(
         )
     numbers = [number_of[folder] for folder in folders]
     return check_labels(numbers, len(folders), names)
+
+
+def _no_folder(path: pathlib.Path) -> str:
+    if path.is_file():
+        return (
+            f"{str(path)!r} is a file, not a folder. Pass the folder of the "
+            "images, or a list of files; unpack what is an archive."
+        )
+    text = f"There is no folder {str(path)!r}."
+    if glob.has_magic(str(path)):
+        text += f" Pass the files as a list: sorted(glob.glob({str(path)!r}))."
+    return text
 
 
 def _no_folders(name: str) -> ValueError:

@@ -26,18 +26,27 @@ _NOTES = (
     *(".py", ".ipynb", ".sh", ".bat", ".m", ".part", ".tmp", ".bib", ".tex"),
 )
 _SPLIT = re.compile(
+    r"((images?|imgs?|pictures?|photos?|data|dataset|seg|public|private)[-_ ])?"
     r"(train|training|trainval|val|valid|validation|dev|test|testing|eval"
-    r"|evaluation|holdout|unlabel+ed)([-_ ]?(set|data|split|images?|\d+))*",
+    r"|evaluation|holdout|(un)?label+ed)"
+    r"([-_ ]?(set|data|split|images?|\d+|[ab]\b))*"
+    r"|(fold|split)[-_ ]?\d+",
     re.IGNORECASE,
 )
 _PICTURES = re.compile(
     r"(jpeg|jpg|png|rgb)?[-_ ]?(images?|imgs?|pictures?|photos?|frames?"
-    r"|inputs?|rgb)(_?\d+)?",
+    r"|inputs?|rgb|colou?rs?)(_?\d+)?",
     re.IGNORECASE,
 )
 _MASKS = re.compile(
-    r".*(masks?|annotations?|segmentation(class|object|s)?|ground[-_ ]?truths?"
-    r"|gt|labels?|targets?|semantics?|depths?)(_?\d+)?",
+    r".*(masks?|annots?|annotations?|segmentation(class|object|s)?"
+    r"|ground[-_ ]?truths?|gt|labels?|targets?|semantics?|depths?)(_?\d+)?",
+    re.IGNORECASE,
+)
+# What stands after the name of an image in that of its mask.
+_OF_MASK = re.compile(
+    r"(.+?)[-_. ]*(masks?|gt|seg|segmentation|labels?|annotations?"
+    r"|ground[-_ ]?truth)([-_ ]?\d+)?",
     re.IGNORECASE,
 )
 
@@ -184,6 +193,7 @@ def warn_of_looks(
     root: str,
     folders: Sequence[str | None],
     names: Sequence[str],
+    inner: Sequence[str],
     labels: bool,
 ) -> None:
     """Warns where folders do not look like classes.
@@ -192,15 +202,19 @@ def warn_of_looks(
         root: What to call all of them.
         folders: Of each image, or None.
         names: Of the folders.
+        inner: Of those in them, at any depth.
         labels: Whether they are to be classes.
     """
     counts = collections.Counter(name for name in folders if name is not None)
-    pictures = [name for name in names if _PICTURES.fullmatch(name)]
-    masks = [
-        name
-        for name in names
-        if name not in pictures and _MASKS.fullmatch(name)
-    ]
+    for found in (names, inner):
+        pictures = [name for name in found if _PICTURES.fullmatch(name)]
+        masks = [
+            name
+            for name in found
+            if name not in pictures and _MASKS.fullmatch(name)
+        ]
+        if pictures and masks:
+            break
     if pictures and masks:
         warnings.warn(
             f"{root!r} looks like images and masks, not like classes: it has "
@@ -219,6 +233,38 @@ def warn_of_looks(
             f"{total} images are in {len(counts)} folders, which become "
             f"{len(names)} classes. Pass labels=False, or class_names if they "
             "are classes.",
+            stacklevel=2,
+        )
+
+
+def warn_of_masks(root: str, paths: Sequence[str]) -> None:
+    """Warns of images that look like masks beside what they are of.
+
+    Args:
+        root: What to call all of them.
+        paths: Of all images.
+    """
+    stems = {}
+    for path in paths:
+        stems.setdefault(os.path.splitext(path)[0], path)
+    found = []
+    for path in paths:
+        stem, end = os.path.splitext(path)
+        folder, name = os.path.split(stem)
+        match = _OF_MASK.fullmatch(name)
+        other = stems.get(match and os.path.join(folder, match[1]))
+        if other is None and end.lower() == ".png" and stems[stem] != path:
+            other = stems[stem]  # a photograph, .jpg
+        if other is not None:
+            found.append((path, other))
+    # A few are chance.
+    if len(found) > len(paths) / 4:
+        mask, image = (named([path]) for path in found[0])
+        warnings.warn(
+            f"{len(found)} of {len(paths)} files of {root!r} look like masks "
+            f"of images beside them, as {mask} of {image}: all are taken for "
+            "images. Pass the images alone, as a list of files, and the others "
+            "as masks.",
             stacklevel=2,
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
 
 # Examples read at a time where they are not put into batches.
 _GROUP = 16
+
+
+def as_written(name: str) -> str:
+    """A name in one of the forms in which systems write the same letters."""
+    return unicodedata.normalize("NFC", name)
 
 
 class ImageSource:
@@ -83,7 +89,9 @@ class ImageSource:
             )
         self.name = name
         self.num_classes = num_classes
-        self.class_names = None if class_names is None else tuple(class_names)
+        self.class_names = (
+            None if class_names is None else tuple(map(as_written, class_names))
+        )
         self.has_masks = has_masks
         self.has_boxes = has_boxes
         self.box_class_names = (

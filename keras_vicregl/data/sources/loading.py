@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_vicregl.data.boxes import BOXES, without_boxes
+from keras_vicregl.data.decoding.formats import SUFFIXES, suffix_of
 from keras_vicregl.data.scenes import CLASS_NAMES, digit_scenes
 from keras_vicregl.data.sources.arrays import from_arrays
 from keras_vicregl.data.sources.files import from_files, from_folder
@@ -35,6 +37,7 @@ _ARGUMENTS = {
     _ARRAYS: {"boxes", "class_names"},
 }
 _SCENE_COUNT = 10_000
+_ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".npz", ".npy", ".h5", ".hdf5")
 
 
 def load(
@@ -229,9 +232,14 @@ def _kind_of(source: Any) -> str:
     if isinstance(source, str):
         if source == _SCENES:
             return _SCENES
-        # Names of TFDS may have slashes in them, but do not begin like paths.
-        is_path = os.path.isdir(os.path.expanduser(source)) or (
-            source.startswith((".", "~", os.sep)) or source.endswith(os.sep)
+        # Names of TFDS may have slashes in them, but do not begin like paths,
+        # and stars in their versions alone.
+        is_path = (
+            os.path.exists(os.path.expanduser(source))
+            or source.startswith((".", "~", os.sep))
+            or source.endswith(os.sep)
+            or suffix_of(source) in (*SUFFIXES, *_ARCHIVES)
+            or (glob.has_magic(source) and ":" not in source)
         )
         return _FOLDER if is_path else _TFDS
     if isinstance(source, os.PathLike):

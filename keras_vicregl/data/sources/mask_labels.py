@@ -61,6 +61,11 @@ def label_table(labels: Mapping[int | str, int]) -> np.ndarray:
 
     Numbers may come as text, for JSON has no others as keys.
     """
+    if not isinstance(labels, Mapping):
+        raise ValueError(
+            "mask_labels must be a dictionary of integers from 0 to 255. "
+            f"Received: {labels!r}"
+        )
     table = np.full(256, IGNORED, np.uint8)
     for old, new in labels.items():
         numbers = _label(old), _label(new)

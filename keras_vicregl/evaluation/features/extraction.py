@@ -1,12 +1,12 @@
 """Features of a frozen backbone, computed once for all evaluations."""
 
-import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
 import numpy as np
 
+from keras_vicregl._warnings import warn
 from keras_vicregl.data.sources.classes import match_classes
 from keras_vicregl.data.sources.image_source import ImageSource
 from keras_vicregl.evaluation.checks import check_batch_size, warn_if_constant
@@ -71,12 +71,39 @@ def preprocess_for(backbone: Any, preprocess: Preprocess) -> Preprocess:
     """
     if preprocess is normalize_images:
         warn_of_own_layers(backbone)
-        mean, std = resolved(backbone, None, None)
-        return functools.partial(normalize_images, mean=mean, std=std)
+        return _Normalization(*resolved(backbone, None, None))
     known = normalization_of(backbone)
     if preprocess is not None and known is not None:
         _compare(backbone, preprocess, known)
     return preprocess
+
+
+class _Normalization:
+    """`normalize_images`, which says once where values are others."""
+
+    def __init__(self, mean: Any, std: Any) -> None:
+        self._mean, self._std = mean, std
+        self._is_said = False
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        images = np.asarray(images)
+        if not self._is_said and images.size:
+            self._is_said = _warn_of_range(images)
+        return normalize_images(images, self._mean, self._std)
+
+
+def _warn_of_range(images: np.ndarray) -> bool:
+    """Whether images are hardly such with values of 0 to 255; warns of it."""
+    low, high = float(images.min()), float(images.max())
+    # One of 0 alone is black. Resizing may go a little beyond.
+    if low > -0.5 and not 0 < high <= 1 and high < 256:
+        return False
+    warn(
+        f"Images have values of {low:.3g} to {high:.3g}, and are normalised "
+        "as if they had those of 0 to 255. Multiply those of 0 to 1 by 255; "
+        "pass preprocess=None for such as are what the backbone takes."
+    )
+    return True
 
 
 def _compare(backbone: Any, preprocess: Any, known: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -89,10 +89,24 @@ def common_size(
     return tuple(shape[:2]) if shape.is_fully_defined() else None
 
 
-def label_in_batches(ignore_label: int | None, *data: Any) -> int | None:
-    """255 where the label is what a source ignores: so it is in its batches."""
-    own = {getattr(each, "ignore_label", None) for each in data}
-    return IGNORED if ignore_label in own - {None} else ignore_label
+def label_in_batches(
+    ignore_label: int | Sequence[int] | None, *data: Any
+) -> int | tuple[int, ...] | None:
+    """Labels to leave out: that of the caller, and 255 in batches of sources.
+
+    In these it is what the source ignores, whatever the caller says.
+    """
+    if all(getattr(each, "ignore_label", None) is None for each in data):
+        return ignore_label
+    labels = {IGNORED, *as_labels(ignore_label)}
+    return IGNORED if len(labels) == 1 else tuple(sorted(labels, reverse=True))
+
+
+def as_labels(ignore_label: int | Sequence[int] | None) -> tuple[int, ...]:
+    """One label, several or none as a tuple."""
+    if ignore_label is None:
+        return ()
+    return tuple(np.atleast_1d(ignore_label).tolist())
 
 
 class ImageBatches:

@@ -6,7 +6,10 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from keras_vicregl.evaluation.checks import warn_if_one_class
+from keras_vicregl.evaluation.checks import (
+    warn_if_one_class,
+    warn_if_one_is_left,
+)
 from keras_vicregl.evaluation.segmentation.confusion import class_iou, mean_iou
 from keras_vicregl.evaluation.segmentation.resizing import upsample_scores
 
@@ -79,11 +82,14 @@ class PixelCrossEntropy(keras.losses.Loss):
         return ops.sum(losses * counted) / ops.maximum(ops.sum(counted), 1.0)
 
 
-def segmentation_figures(confusion: np.ndarray) -> dict[str, float]:
+def segmentation_figures(
+    confusion: np.ndarray, pixels: int
+) -> dict[str, float]:
     """Figures of a confusion matrix (C, C), as fractions.
 
     Args:
         confusion: As from `confusion_matrix`.
+        pixels: Number of all of them, also those that were not counted.
 
     Returns:
         `"mean_iou"`, `"pixel_accuracy"` and `"iou_0"` to `"iou_{C - 1}"`, NaN
@@ -92,6 +98,7 @@ def segmentation_figures(confusion: np.ndarray) -> dict[str, float]:
     Raises:
         ValueError: If no pixel was counted.
     """
+    warn_if_one_is_left(confusion.sum(axis=1), pixels)
     warn_if_one_class(confusion.sum(axis=1), confusion.sum(axis=0))
     iou = class_iou(confusion)
     return {

@@ -1,5 +1,7 @@
 """Linear segmentation on frozen feature maps."""
 
+from collections.abc import Sequence
+
 import keras
 import numpy as np
 from keras import ops
@@ -17,7 +19,10 @@ from keras_vicregl.evaluation.features.extraction import (
     normalize_images,
     train_and_test,
 )
-from keras_vicregl.evaluation.features.image_batches import label_in_batches
+from keras_vicregl.evaluation.features.image_batches import (
+    as_labels,
+    label_in_batches,
+)
 from keras_vicregl.evaluation.segmentation.confusion import confusion_matrix
 from keras_vicregl.evaluation.segmentation.head import (
     PixelCrossEntropy,
@@ -36,7 +41,7 @@ def evaluate_segmentation(
     size: int | None = None,
     resize: int | None = None,
     num_classes: int | None = None,
-    ignore_label: int | None = 255,
+    ignore_label: int | Sequence[int] | None = 255,
     epochs: int = 15,
     learning_rate: float = 0.1,
     weight_decay: float = 5e-4,
@@ -73,9 +78,9 @@ def evaluate_segmentation(
         size: As for `extract_features`.
         resize: As for `extract_features`.
         num_classes: Default: one more than the largest training label.
-        ignore_label: Pixels with this label are left out of training and test.
-            None: there are none. Of sources, and batches of these, that have
-            an `ignore_label` of their own, it is this one.
+        ignore_label: Pixels with this label, or one of these, are left out of
+            training and test, and those with the `ignore_label` of a source, or
+            batches of one. None: there are no others.
         epochs: Passes over the training features.
         learning_rate: At the start.
         weight_decay: Multiple of the convolution's weights added to their
@@ -119,7 +124,7 @@ def evaluate_segmentation(
         batch_size=batch_size,
         preprocess=preprocess,
     )
-    num_classes, masks, test_masks = check_segmentation(
+    num_classes, ignore_label, masks, test_masks = check_segmentation(
         masks,
         test_masks,
         num_classes=num_classes,
@@ -156,7 +161,7 @@ def evaluate_segmentation(
             num_classes,
             ignore_label,
         )
-    return segmentation_figures(confusion)
+    return segmentation_figures(confusion, test_masks.size)
 
 
 def check_segmentation(
@@ -164,24 +169,34 @@ def check_segmentation(
     test_masks: np.ndarray,
     *,
     num_classes: int | None,
-    ignore_label: int | None,
+    ignore_label: int | Sequence[int] | None,
     epochs: int,
     learning_rate: float,
     weight_decay: float,
     batch_size: int,
-) -> tuple[int, np.ndarray, np.ndarray]:
-    """The number of classes and masks (N, H, W, 1), or what is wrong.
+) -> tuple[int, int | None, np.ndarray, np.ndarray]:
+    """What there is to train on, or what is wrong.
+
+    Returns:
+        The number of classes, one label of what is left out, and masks (N, H,
+        W, 1) that have it.
 
     Raises:
         ValueError: As `evaluate_segmentation`, of all that needs no features.
     """
     check_batch_size(batch_size)
     check_training(epochs, learning_rate, weight_decay)
-    num_classes = num_classes or count_classes(masks, ignore_label)
+    first, *others = as_labels(ignore_label) or (None,)
+    masks, test_masks = (
+        np.where(np.isin(each, others), first, each) if others else each
+        for each in (masks, test_masks)
+    )
+    num_classes = num_classes or count_classes(masks, first)
     return (
         num_classes,
-        _checked_masks(masks, num_classes, ignore_label, "train"),
-        _checked_masks(test_masks, num_classes, ignore_label, "test"),
+        first,
+        _checked_masks(masks, num_classes, first, "train"),
+        _checked_masks(test_masks, num_classes, first, "test"),
     )
 
 

@@ -119,10 +119,12 @@ class Segmenter(NamedTuple):
         num_classes = self.model.output_shape[-1]
         confusion = np.zeros((num_classes, num_classes), np.int64)
         labels = Labels(num_classes, ignore_label)
+        pixels = 0
         stream = examples(data, "test", labels, cut=middle(size, resize))
         for group in self._groups(stream):
             classes = self._classes([example.image for example in group])
             for example, predicted in zip(group, classes, strict=True):
+                pixels += example.mask.size
                 confusion += confusion_matrix(
                     example.mask, predicted, num_classes, UNLABELLED
                 )
@@ -131,7 +133,7 @@ class Segmenter(NamedTuple):
                 "test is empty, or segmentation_masks of test have no pixel "
                 f"with a label other than ignore_label={ignore_label}."
             )
-        return segmentation_figures(confusion)
+        return segmentation_figures(confusion, pixels)
 
     def _groups(self, stream: Iterable[Example]) -> Iterator[list[Example]]:
         """Up to `batch_size` examples that follow each other, of one size."""

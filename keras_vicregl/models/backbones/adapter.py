@@ -6,6 +6,8 @@ import keras
 
 from keras_vicregl.models.backbones.normalization import (
     FromNormalized,
+    makes_pixels,
+    warn_of_both,
     warn_of_own_layers,
 )
 
@@ -35,7 +37,8 @@ def as_backbone(
 
     | `pixels` | what the model gets | of `keras.applications` |
     |---|---|---|
-    | `"raw"` | RGB, 0 to 255 | ConvNeXt, EfficientNet, MobileNetV3 |
+    | `"raw"` | RGB, 0 to 255 | ConvNeXt, EfficientNet, EfficientNetV2, \
+MobileNetV3 |
     | `"tf"` | RGB, -1 to 1 | MobileNet, MobileNetV2, ResNetV2, Inception, \
 Xception, NASNet |
     | `"caffe"` | BGR less its mean, of 0 to 255 | ResNet, VGG |
@@ -67,7 +70,8 @@ Xception, NASNet |
             output is no feature map, or if the model has none at all; if it
             has several inputs, or several outputs and no `layer_name` says
             which is meant; if it is subclassed or not built; if
-            `batch_norm_momentum` is not in [0, 1), or `pixels` another word.
+            `batch_norm_momentum` is not in [0, 1), or `pixels` another word or
+            given twice.
 
     Example:
 
@@ -81,6 +85,11 @@ Xception, NASNet |
     (None, 16, 16, 8)
     """
     _check_graph(model)
+    if pixels is not None and makes_pixels(model):
+        raise ValueError(
+            f"`model` {model.name!r} was given its pixels already, and takes "
+            f"normalised images. Leave out pixels={pixels!r}."
+        )
     if batch_norm_momentum is not None:
         _set_momentum(model, batch_norm_momentum)
     if layer_name is not None:
@@ -102,7 +111,9 @@ Xception, NASNet |
     if pixels is None:
         warn_of_own_layers(backbone)
         return backbone
-    return _from_normalized(backbone, pixels)
+    normalized = _from_normalized(backbone, pixels)
+    warn_of_both(backbone, pixels)
+    return normalized
 
 
 def _set_momentum(model: keras.Model, momentum: float) -> None:

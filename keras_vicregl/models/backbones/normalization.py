@@ -35,6 +35,10 @@ PIXELS = {
 }
 
 
+# Operations of `keras.ops` on images and a number, as `images / 255` makes.
+_ARITHMETIC = ("Add", "Subtract", "Multiply", "Divide", "TrueDivide")
+
+
 @keras.saving.register_keras_serializable(package="keras_vicregl")
 class FromNormalized(keras.layers.Layer):
     """Makes of normalised images the pixels that a network wants.
@@ -176,22 +180,19 @@ def warn_of_difference(backbone: keras.Model, given: str) -> None:
     )
 
 
+def makes_pixels(model: Any) -> bool:
+    """Whether a model makes of normalised images the pixels it wants."""
+    return any(isinstance(layer, FromNormalized) for layer in _layers(model))
+
+
 def warn_of_own_layers(model: Any) -> None:
     """Says that a model normalises images itself, and which layers do.
 
     Says nothing of one that makes the pixels it wants (`FromNormalized`).
     """
-    layers = list(_layers(model))
-    if any(isinstance(layer, FromNormalized) for layer in layers):
+    if makes_pixels(model):
         return
-    own = [
-        f"{layer.name!r} ({type(layer).__name__})"
-        for layer in layers
-        if isinstance(
-            layer, keras.layers.Rescaling | keras.layers.Normalization
-        )
-    ]
-    if own:
+    if own := _own_layers(model):
         warn(
             f"{model.name!r} changes the scale of images itself, in "
             f"{', '.join(own)}, but the images that it gets are normalised "
@@ -200,6 +201,66 @@ def warn_of_own_layers(model: Any) -> None:
             "which gives it pixels of 0 to 255 in training, evaluation and "
             "export, or leave these layers out of it."
         )
+
+
+def warn_of_both(model: keras.Model, pixels: str) -> None:
+    """Says that pixels that are scaled already will be scaled once more."""
+    own = _own_layers(model)
+    if own and pixels not in ("raw", "unit"):
+        warn(
+            f"pixels={pixels!r} scales images, and so does {model.name!r} "
+            f"itself, in {', '.join(own)}. Models that do mostly want "
+            "pixels='raw'."
+        )
+
+
+def _own_layers(model: Any) -> list[str]:
+    """What changes the scale of images before a layer that learns sees them."""
+    return [
+        f"{each.name!r} ({type(each).__name__})"
+        for each in _on_images(model)
+        if isinstance(
+            each,
+            keras.layers.Rescaling
+            | keras.layers.Normalization
+            | keras.layers.Lambda,
+        )
+        or type(each).__name__ in _ARITHMETIC
+    ]
+
+
+def _on_images(model: Any) -> list[Any]:
+    """Layers and operations up to the first ones with weights.
+
+    All layers of a model without a graph.
+    """
+    graph = getattr(model, "_functional", None) or model
+    if not getattr(graph, "_nodes_by_depth", None):
+        return _layers(model)
+    seen = {id(tensor) for tensor in graph.inputs}
+    found = []
+    for _, nodes in sorted(graph._nodes_by_depth.items(), reverse=True):
+        for node in nodes:
+            inputs = [id(tensor) for tensor in node.input_tensors]
+            if not inputs or not seen.issuperset(inputs):
+                continue
+            operation = node.operation
+            if isinstance(operation, keras.Model):
+                found += _on_images(operation)
+            elif len(inputs) == 1:
+                found.append(operation)
+            if not _learns(operation):
+                seen |= {id(tensor) for tensor in node.output_tensors}
+    return found
+
+
+def _learns(operation: Any) -> bool:
+    return any(
+        layer.weights
+        for layer in [*_layers(operation), operation]
+        if isinstance(layer, keras.layers.Layer)
+        and not isinstance(layer, keras.Model | keras.layers.Normalization)
+    )
 
 
 def _layers(model: Any) -> list[keras.layers.Layer]:

@@ -1,5 +1,6 @@
 """Folders that mean something else than they seem."""
 
+import unicodedata
 import warnings
 
 import numpy as np
@@ -9,7 +10,7 @@ tf = pytest.importorskip("tensorflow")
 
 from image_files import encoded, picture  # noqa: E402
 
-from keras_vicregl.data import labels_of, load  # noqa: E402
+from keras_vicregl.data import labels_of, load, match_classes  # noqa: E402
 
 IMAGE = encoded(picture())
 
@@ -107,6 +108,12 @@ class TestSplits:
         ("Training", "Validation"),
         ("train2017", "val2017"),
         ("train_set", "unlabeled"),
+        ("Train", "dev"),
+        ("seg_train", "seg_test"),
+        ("images_train", "images_test"),
+        ("trainA", "trainB", "testA", "testB"),
+        ("labelled", "unlabelled"),
+        ("fold_0", "fold_1", "fold_10"),
     )
 
     @pytest.mark.parametrize("splits", SPLITS, ids=" ".join)
@@ -172,6 +179,7 @@ class TestLooks:
             ("images", "masks"),
             ("JPEGImages", "SegmentationClass"),
             ("img", "gt"),
+            ("color", "trainannot"),
         ],
     )
     @pytest.mark.parametrize("labels", [True, False])
@@ -181,6 +189,65 @@ class TestLooks:
         with pytest.warns(UserWarning, match="looks like images and masks"):
             load(tmp_path, labels=labels)
         assert quietly(tmp_path, names[0]).num_classes is None
+
+    def test_images_and_masks_of_each_case(self, tmp_path):
+        for case in ("p1", "p2", "p3"):
+            for name in ("images/0", "images/1", "masks/0", "masks/1"):
+                write(tmp_path, f"{case}/{name}.png")
+        with pytest.warns(
+            UserWarning, match="'images' and 'masks', and all 12"
+        ):
+            load(tmp_path)
+
+    @pytest.mark.parametrize("mask", ["{}_mask.png", "{}-GT.png", "{}.png"])
+    def test_masks_beside_images(self, tmp_path, mask):
+        for name in ("ant/a (1)", "ant/a (2)", "bee/b_3"):
+            write(tmp_path, f"{name}.jpg", mask.format(name))
+        with pytest.warns(UserWarning, match="3 of 6 files .* masks of images"):
+            load(tmp_path)
+
+    def test_few_that_look_like_masks_are_chance(self, animals):
+        write(animals, "ant/ant0_mask.png", "ant/gt.png", "bee/a_label.png")
+        assert len(quietly(animals)) == 9
+
+
+class TestNamesInOtherForms:
+    """Systems write an accented letter as one character or as two."""
+
+    ONE, TWO = (unicodedata.normalize(f, "caf\xe9") for f in ("NFC", "NFD"))
+
+    def test_are_one_class(self, tmp_path):
+        assert self.ONE != self.TWO
+        write(tmp_path, f"train/{self.ONE}/0.png", "train/bar/0.png")
+        write(tmp_path, f"test/{self.TWO}/0.png", "test/bar/0.png")
+        train, test = quietly(tmp_path, "train"), quietly(tmp_path, "test")
+        assert train.class_names == test.class_names == ("bar", self.ONE)
+        for given in (self.ONE, self.TWO):
+            source = quietly(tmp_path, "test", class_names=[given, "bar"])
+            assert labels_of(source).tolist() == [1, 0]
+            assert source.class_names == (self.ONE, "bar")
+
+    def test_other_letters_are_said(self, tmp_path):
+        write(tmp_path, "train/Ant/0.png", "train/Bee/0.png")
+        write(tmp_path, "test/Ant/0.png", "test/bee /0.png")
+        train, test = load(tmp_path, "train"), load(tmp_path, "test")
+        with pytest.warns(UserWarning, match="some are alike: 'Bee', 'bee '"):
+            match_classes(train, test)
+
+
+class TestWhatIsNoFolder:
+    def test_a_file(self, tmp_path):
+        write(tmp_path, "0.png", "a.zip")
+        for name in ("0.png", "a.zip"):
+            for path in (tmp_path / name, str(tmp_path / name)):
+                with pytest.raises(ValueError, match="is a file, not a folder"):
+                    load(path)
+
+    @pytest.mark.parametrize("name", ["none.jpg", "data.zip", "data/*.jpg"])
+    def test_nothing(self, name):
+        with pytest.raises(ValueError, match="There is no folder") as caught:
+            load(name)
+        assert ("sorted(glob.glob(" in str(caught.value)) == ("*" in name)
 
 
 class TestFilesThatAreNotRead:
@@ -253,3 +320,45 @@ def test_labels_of_none_are_taken(tmp_path):
     assert source.num_classes == 3
     with pytest.raises(ValueError, match="or -1 where there is none"):
         load({"images": images, "labels": [-2, 2, -1]})
+
+
+@pytest.mark.parametrize(
+    ("labels", "advice"),
+    [
+        (list("abc"), "return_inverse"),
+        (np.eye(3), "argmax"),
+        ([[0], [1], [2]], r"labels\[:, 0\]"),
+        ([0, 1, 2**40], "return_inverse"),
+        ([0.0, 1.0, 2.0], "float64 of shape"),
+    ],
+)
+def test_labels_of_other_kinds(labels, advice):
+    images = np.zeros((3, 8, 8, 3), np.uint8)
+    with pytest.raises(ValueError, match=advice):
+        load({"images": images, "labels": labels})
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [("label", "labels"), ("masks", "segmentation_masks"), ("bbox", "boxes")],
+)
+def test_keys_that_nothing_reads(given, meant):
+    arrays = {"images": np.zeros((3, 8, 8, 3), np.uint8), given: np.arange(3)}
+    with pytest.warns(UserWarning, match=f"has '{given}', .*'{meant}' for"):
+        load(arrays)
+    assert quietly({"images": arrays["images"], "weights": np.arange(3)})
+
+
+def test_images_that_were_cut_off_when_they_became_integers():
+    images = np.random.default_rng(0).uniform(size=(3, 8, 8, 3)).round()
+    with pytest.warns(UserWarning, match="no values but 0 and 1"):
+        load(images.astype(np.uint8))
+    quietly(np.ones((3, 8, 8, 3), np.uint8))
+    quietly(np.zeros((3, 8, 8, 3), np.uint8))
+
+
+def test_mask_labels_are_a_dictionary():
+    masks = np.zeros((3, 8, 8, 1), np.uint8)
+    arrays = {"images": np.zeros((3, 8, 8, 3), np.uint8)}
+    with pytest.raises(ValueError, match=r"mask_labels must .*\[0, 1\]"):
+        load(arrays | {"segmentation_masks": masks}, mask_labels=[0, 1])

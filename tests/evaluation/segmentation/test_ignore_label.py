@@ -120,3 +120,59 @@ def test_messages_name_the_argument():
         load(DATA["train"]["images"], ignore_label=VOID)
     with pytest.raises(ValueError, match=r"from 0 to 255. Received: ignore_l"):
         load(DATA["train"], ignore_label=256)
+
+
+@pytest.mark.parametrize("own", [VOID, 255])
+def test_that_of_the_caller_comes_to_that_of_a_source(own):
+    """Neither is trained on or counted, and nothing becomes a class."""
+    arrays = {
+        part: {
+            **data,
+            "segmentation_masks": np.where(
+                data["segmentation_masks"] == VOID,
+                own,
+                data["segmentation_masks"],
+            ).astype("uint8"),
+        }
+        for part, data in DATA.items()
+    }
+    # Class 2 is left out by the argument, and void by the source.
+    both = {
+        part: {
+            **data,
+            "segmentation_masks": np.where(
+                data["segmentation_masks"] >= CLASSES - 1,
+                255,
+                data["segmentation_masks"],
+            ).astype("uint8"),
+        }
+        for part, data in DATA.items()
+    }
+    backbone = averaging_backbone(8)
+    expected = evaluate_segmentation(backbone, **both, **OPTIONS)
+    assert set(expected) == {"mean_iou", "pixel_accuracy", "iou_0", "iou_1"}
+    sources = {k: load(v, ignore_label=own) for k, v in arrays.items()}
+    found = evaluate_segmentation(
+        backbone, **sources, ignore_label=CLASSES - 1, **OPTIONS
+    )
+    assert found == pytest.approx(expected, abs=1e-6)
+    evaluate = feature_evaluation(
+        **sources,
+        evaluations={"segmentation": {**OPTIONS, "ignore_label": CLASSES - 1}},
+    )
+
+    class Model:
+        backbone = averaging_backbone(8)
+
+    assert evaluate(Model)["segmentation_mean_iou"] == pytest.approx(
+        expected["mean_iou"], abs=1e-6
+    )
+
+
+def test_none_leaves_that_of_a_source():
+    backbone = averaging_backbone(8)
+    expected = evaluate_segmentation(backbone, **SOURCES, **OPTIONS)
+    found = evaluate_segmentation(
+        backbone, **SOURCES, ignore_label=None, **OPTIONS
+    )
+    assert found == pytest.approx(expected, abs=1e-6)

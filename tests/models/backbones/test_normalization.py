@@ -76,6 +76,14 @@ def rescaling_inside():
     return keras.Model(images, x, name="foreign")
 
 
+def of_operations(family):
+    """`keras.applications`' own function in the graph, and a Lambda."""
+    images = keras.Input((None, None, 3))
+    x = getattr(keras.applications, family).preprocess_input(images)
+    x = keras.layers.Lambda(lambda x: x, name="a_lambda")(x)
+    return keras.Model(images, keras.layers.Conv2D(4, 3)(x), name="foreign")
+
+
 def mobilenet():
     return keras.applications.MobileNetV3Small(
         input_shape=(32, 32, 3), weights=None, include_top=False, alpha=0.35
@@ -124,6 +132,44 @@ def test_models_that_normalise_themselves(make, named, tmp_path):
         export(backbone, tmp_path / "b.keras", preprocessing=True)
     exported = keras.saving.load_model(tmp_path / "b.keras")
     assert_close(seeded_weights.run(exported, PIXEL_VALUES), expected)
+
+
+@pytest.mark.parametrize(
+    "family, told",
+    [
+        ("mobilenet_v2", r"Divide\), .*Subtract\), 'a_lambda' \(Lambda\)"),
+        ("resnet", r"\(Add\), 'a_lambda' \(Lambda\)"),
+    ],
+)
+def test_models_that_normalise_by_operations(family, told):
+    model = of_operations(family)
+    with pytest.warns(UserWarning, match=rf"'foreign'.*{told}.*'raw'"):
+        as_backbone(model)
+
+
+@pytest.mark.parametrize("scale", [0.1, "normal"])
+def test_scales_of_features_are_no_concern(scale):
+    """A residual branch that is scaled, say, sees no images."""
+    layer = (
+        keras.layers.Normalization(mean=0.5, variance=0.2)
+        if scale == "normal"
+        else keras.layers.Rescaling(scale)
+    )
+    images = keras.Input((None, None, 3))
+    first = keras.layers.Conv2D(3, 3, padding="same")
+    x = first(keras.layers.RandomFlip()(images))
+    x = keras.layers.Add()([x, keras.Sequential([layer])(x)]) / 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        as_backbone(keras.Model(images, x))
+
+
+def test_pixels_are_made_once():
+    backbone = as_backbone(rescaling(), pixels="raw")
+    with pytest.raises(ValueError, match=r"already.*Leave out pixels='raw'"):
+        as_backbone(backbone, pixels="raw")
+    with pytest.warns(UserWarning, match=r"pixels='tf' scales.*'to_unit'"):
+        as_backbone(rescaling(), pixels="tf")
 
 
 @pytest.mark.parametrize("pixels", ["caffe", "tf"])
