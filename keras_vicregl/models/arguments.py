@@ -132,19 +132,24 @@ def check_epochs(epochs: Any) -> int:
     return number
 
 
-def check_counts(**counts: int | None) -> None:
-    """Checks what is counted from 1; `None` is left to its default.
+def check_counts(smallest: int = 1, /, **counts: int | None) -> None:
+    """Checks what is counted; `None` is left to its default.
 
     Raises:
-        ValueError: if one is not an integer of at least 1.
+        ValueError: if one is not an integer of at least `smallest`.
     """
     for name, value in counts.items():
-        whole = hasattr(value, "__index__") and not isinstance(value, bool)
-        if value is not None and not (whole and operator.index(value) >= 1):
+        if value is not None and not is_count(value, smallest):
             raise ValueError(
-                f"`{name}` must be an integer of at least 1; received "
+                f"`{name}` must be an integer of at least {smallest}; received "
                 f"{name}={value!r}."
             )
+
+
+def is_count(value: Any, smallest: int = 1) -> bool:
+    """Whether a value is an integer, of any library, of at least that."""
+    whole = hasattr(value, "__index__") and not isinstance(value, bool)
+    return whole and operator.index(value) >= smallest
 
 
 def _bound(function: Callable, *args: Any, **kwargs: Any) -> Mapping[str, Any]:

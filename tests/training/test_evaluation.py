@@ -357,6 +357,7 @@ def test_images_are_read_before_training(model, files):
         ({"top1": "0.4"}, "Received: 'top1': '0.4'"),
         ({1: 0.4}, "Received: 1: 0.4"),
         ({"loss": 0.4}, "loss: the training logs figures of these names"),
+        ({"step": 0.4}, "step: the training logs figures of these names"),
     ],
 )
 def test_what_is_no_figures(model, figures, message):
