@@ -217,6 +217,8 @@ NO_LABELS = {"images": TRAIN["images"]}
         (NO_LABELS, TEST, ["knn"], "knn needs labels"),
         (TRAIN, NO_LABELS, ["linear"], "linear needs labels"),
         (TRAIN, NO_LABELS, ["segmentation"], "segmentation needs masks"),
+        ((NO_LABELS["images"],), TEST, ["rank"], "train must be .*: tuple"),
+        (TRAIN, "photographs/", ["knn"], "test must be what `load` .*: str"),
     ],
 )
 def test_bad_arguments(train, test, evaluations, message):

@@ -8,6 +8,7 @@ from keras_vicregl.data.sources.image_source import ImageSource
 from keras_vicregl.evaluation.checks import (
     check_batch_size,
     check_mask_range,
+    check_num_classes,
     check_training,
     count_classes,
 )
@@ -177,6 +178,7 @@ def check_segmentation(
     """
     check_batch_size(batch_size)
     check_training(epochs, learning_rate, weight_decay)
+    check_num_classes(num_classes)
     num_classes = num_classes or count_classes(masks, ignore_label)
     return (
         num_classes,
