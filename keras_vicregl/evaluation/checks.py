@@ -1,10 +1,12 @@
 """Checks of arguments."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from keras_vicregl._warnings import warn
+from keras_vicregl.models.arguments import is_count
 
 # Standard deviation of features over their size: of trained backbones 0.1 or
 # more, of dead ones 1e-4 or less.
@@ -51,6 +53,7 @@ def check_classes(
         ValueError: If labels are not (N,) in [0, num_classes), or `test` has
             one that cannot be learnt.
     """
+    check_num_classes(num_classes)
     classes = num_classes or count_classes(train)
     check_labels(train, classes, "train")
     check_labels(test, classes, "test")
@@ -106,9 +109,28 @@ def check_training(
 
 def check_batch_size(batch_size: int) -> None:
     """Raises a ValueError unless there can be so many in a batch."""
-    if batch_size < 1:
+    if not is_count(batch_size):
         raise ValueError(
-            f"batch_size must be at least 1. Received: batch_size={batch_size}"
+            "batch_size must be at least 1, a whole number. Received: "
+            f"batch_size={batch_size!r}"
+        )
+
+
+def check_num_classes(num_classes: int | None) -> None:
+    """Raises a ValueError unless there can be so many classes."""
+    if num_classes is not None and not is_count(num_classes):
+        raise ValueError(
+            "num_classes must be None or at least 1, a whole number. Received: "
+            f"num_classes={num_classes!r}"
+        )
+
+
+def check_backbone(backbone: Any) -> None:
+    """Raises a ValueError unless something is a model, and not its file."""
+    if isinstance(backbone, type) or not hasattr(backbone, "predict_on_batch"):
+        raise ValueError(
+            "backbone must be a keras.Model, as keras.saving.load_model gives "
+            f"it. Received: {backbone!r}"
         )
 
 

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import operator
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import keras
 
+from keras_vicregl._warnings import warn
 from keras_vicregl.data.sources.image_source import ImageSource
 
 _MAKE_BATCHES = (
     "Pass batches of views: keras_vicregl.data.view_batches(images, "
     "MultiView.resnet(), batch_size=256, seed=0), where images are what "
     "keras_vicregl.data.load returns or a dictionary of arrays."
+)
+_OF_IMAGES = (
+    "The features of images are what model.backbone.predict(images) gives, of "
+    "normalised images; VICRegL.predict is for batches of views, as "
+    "view_batches makes them."
 )
 _COMPILE = {
     "loss": "The objective is part of the model, so that it would be ignored: "
@@ -38,6 +45,13 @@ _FIT = {
     "class_weight": f"{_WEIGHTS} keras_vicregl.data.subset leaves out images "
     "of the classes of which there are too many.",
     "sample_weight": f"{_WEIGHTS} keras_vicregl.data.subset leaves out images.",
+}
+
+
+_NO_VALIDATION = "There is nothing to validate on: pass validation_data too."
+_VALIDATION = {
+    "validation_steps": _NO_VALIDATION,
+    "validation_batch_size": _NO_VALIDATION,
 }
 
 
@@ -73,6 +87,9 @@ class CheckedArguments:
             "weighted_metrics": weighted_metrics,
         }
         _refuse("compile", given, _COMPILE)
+        steps = kwargs.get("steps_per_execution")
+        if steps != "auto":
+            check_counts(steps_per_execution=steps)
         super().compile(optimizer, **kwargs)
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
@@ -86,10 +103,11 @@ class CheckedArguments:
         given = _bound(super().fit, x, *args, **kwargs)
         _refuse("fit", given, _FIT)
         _check_views("x", x)
-        check_epochs(given.get("epochs", 1))
+        _check_numbers(given)
         _check_validation(x, given)
         _check_batch_size("fit", x, given)
-        return super().fit(x, *args, **kwargs)
+        with _recognized(x):
+            return super().fit(x, *args, **kwargs)
 
     def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
         """`keras.Model.evaluate`, of batches of views."""
@@ -99,18 +117,16 @@ class CheckedArguments:
         # What `fit` hands on is its `validation_batch_size`.
         if "_use_cached_eval_dataset" not in kwargs:
             _check_batch_size("evaluate", x, given)
-        return super().evaluate(x, *args, **kwargs)
+        with _recognized(x):
+            return super().evaluate(x, *args, **kwargs)
 
     def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         """`keras.Model.predict`, of batches of views."""
-        _check_views(
-            "x",
-            x,
-            "The features of images are what model.backbone.predict(images) "
-            "gives, of normalised images; VICRegL.predict is for batches of "
-            "views, as view_batches makes them.",
-        )
-        return super().predict(x, *args, **kwargs)
+        given = _bound(super().predict, x, *args, **kwargs)
+        _check_views("x", x, _OF_IMAGES)
+        _check_batch_size("predict", x, given)
+        with _recognized(x, _OF_IMAGES):
+            return super().predict(x, *args, **kwargs)
 
 
 def check_epochs(epochs: Any) -> int:
@@ -132,19 +148,41 @@ def check_epochs(epochs: Any) -> int:
     return number
 
 
-def check_counts(**counts: int | None) -> None:
-    """Checks what is counted from 1; `None` is left to its default.
+def _check_numbers(given: Mapping[str, Any]) -> None:
+    """Refuses numbers of `fit` that Keras would do without."""
+    epochs = check_epochs(given.get("epochs", 1))
+    check_counts(
+        steps_per_epoch=given.get("steps_per_epoch"),
+        validation_steps=given.get("validation_steps"),
+        batch_size=given.get("batch_size"),
+    )
+    first = given.get("initial_epoch", 0)
+    check_counts(0, initial_epoch=first)
+    if first >= epochs:
+        warn(
+            f"Nothing is trained: initial_epoch={first}, and epochs={epochs} "
+            "is the number of the last epoch, not how many more there are."
+        )
+
+
+def check_counts(smallest: int = 1, /, **counts: int | None) -> None:
+    """Checks what is counted; `None` is left to its default.
 
     Raises:
-        ValueError: if one is not an integer of at least 1.
+        ValueError: if one is not an integer of at least `smallest`.
     """
     for name, value in counts.items():
-        whole = hasattr(value, "__index__") and not isinstance(value, bool)
-        if value is not None and not (whole and operator.index(value) >= 1):
+        if value is not None and not is_count(value, smallest):
             raise ValueError(
-                f"`{name}` must be an integer of at least 1; received "
+                f"`{name}` must be an integer of at least {smallest}; received "
                 f"{name}={value!r}."
             )
+
+
+def is_count(value: Any, smallest: int = 1) -> bool:
+    """Whether a value is an integer, of any library, of at least that."""
+    whole = hasattr(value, "__index__") and not isinstance(value, bool)
+    return whole and operator.index(value) >= smallest
 
 
 def _bound(function: Callable, *args: Any, **kwargs: Any) -> Mapping[str, Any]:
@@ -164,6 +202,20 @@ def _refuse(
                 f"`{name}` of `{function}` is not supported: received "
                 f"{name}={value!r}. {sentence}"
             )
+
+
+@contextlib.contextmanager
+def _recognized(x: Any, advice: str = _MAKE_BATCHES) -> Iterator[None]:
+    """Says of what Keras cannot read what it should be."""
+    try:
+        yield
+    except ValueError as error:
+        if not str(error).startswith("Unrecognized data type: x="):
+            raise
+        raise ValueError(
+            f"`x` must be batches of views; received a {type(x).__name__}. "
+            f"{advice}"
+        ) from error
 
 
 def _check_views(name: str, x: Any, advice: str = _MAKE_BATCHES) -> None:
@@ -217,6 +269,8 @@ def _check_validation(x: Any, given: Mapping[str, Any]) -> None:
             )
         _check_views("validation_data", data[0] if pair else data)
     split = given.get("validation_split")
+    if data is None and not split:
+        _refuse("fit", given, _VALIDATION)
     if split and not isinstance(x, Mapping):
         raise ValueError(
             "`validation_split` is for a dictionary of all examples; received "

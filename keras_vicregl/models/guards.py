@@ -142,8 +142,10 @@ class StopOnNonFinite(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Stops before anything is saved; logs what was skipped."""
         if self._begun:
-            # The step that began last is done.
-            self._steps += self.model.steps_per_execution
+            # The steps that began last are done, of which the epoch may have
+            # fewer than others.
+            steps = self._steps + self.model.steps_per_execution
+            self._steps = min(steps, (self.params or {}).get("steps") or steps)
         self._stop_if_found()
         if not _scales_loss(self.model):
             return
@@ -230,7 +232,9 @@ class StopOnNonFinite(keras.callbacks.Callback):
     def _iterations_done(self) -> int:
         if not _scales_loss(self.model):
             return 0
-        return int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
+        # `iterations` is fewer where gradients are accumulated.
+        done = self.model.optimizer.inner_optimizer._iterations
+        return int(keras.ops.convert_to_numpy(done))
 
 
 _CAUSES = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -51,6 +51,26 @@ def steps_of(make_batches: Callable[..., Any]) -> int:
             "`make_batches(start=(0, 0))` return batches with a length."
         )
     return count
+
+
+def check_validation(data: Any) -> None:
+    """Refuses what cannot be validated on after each epoch.
+
+    Raises:
+        ValueError: if it has no end, no batches, or can be read only once.
+    """
+    if data is None or isinstance(data, (tuple, list, Mapping)):
+        return
+    count = count_batches(data)
+    found = {math.inf: "batches without an end", 0: "no batches"}.get(count)
+    if count is None and isinstance(data, Iterator):
+        found = f"a {type(data).__name__}, which can be read only once"
+    if found:
+        raise ValueError(
+            f"`validation_data` has to be read after each epoch; received "
+            f"{found}. Pass what view_batches(..., fixed=True) or ArrayBatches "
+            "makes, or arrays."
+        )
 
 
 def batches_for_fit(

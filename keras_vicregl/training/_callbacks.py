@@ -18,6 +18,51 @@ if TYPE_CHECKING:
     from keras_vicregl.training.evaluation import Evaluation
 
 
+def listed(callbacks: Any) -> list[keras.callbacks.Callback]:
+    """Callbacks as `fit` takes them - one, several or `None` - as a list.
+
+    Raises:
+        ValueError: if there is something else among them.
+    """
+    if isinstance(callbacks, keras.callbacks.Callback):
+        callbacks = [callbacks]
+    callbacks = [] if callbacks is None else list(callbacks)
+    for callback in callbacks:
+        if isinstance(callback, keras.callbacks.CallbackList) or not isinstance(
+            callback, keras.callbacks.Callback
+        ):
+            raise ValueError(
+                "`callbacks` must be a list of keras.callbacks.Callback "
+                f"objects; received among them {callback!r}."
+            )
+    return callbacks
+
+
+def check_modes(
+    callbacks: Sequence[keras.callbacks.Callback], model: keras.Model
+) -> None:
+    """Has what Keras says of a monitor after the first epoch said before.
+
+    Raises:
+        ValueError: if it is not known whether a figure should be high or low.
+    """
+    if getattr(model, "_compile_metrics", None) is not None:
+        return  # which may know that of themselves
+    for callback in callbacks:
+        monitor = _monitor_of(callback)
+        if (
+            isinstance(monitor, str)
+            and monitor.removeprefix("val_") != "loss"
+            and getattr(callback, "mode", None) == "auto"
+            and getattr(callback, "save_best_only", True)
+        ):
+            raise ValueError(
+                f"{type(callback).__name__}(monitor={monitor!r}) needs to know "
+                f"whether {monitor} should be high or low: pass mode='max' or "
+                "mode='min'."
+            )
+
+
 class Curves(keras.callbacks.Callback):
     """Draws the rows of `epochs.jsonl`, at most once a minute."""
 

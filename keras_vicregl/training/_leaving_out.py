@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from keras_vicregl.models.arguments import is_count
 from keras_vicregl.models.guards import NonFiniteStepError
 from keras_vicregl.training.log import TrainingLog
 from keras_vicregl.training.saving.checkpoint import TrainingCheckpoint
@@ -15,6 +16,21 @@ from keras_vicregl.training.saving.folder import Position
 
 class BatchLeftOutError(Exception):
     """A batch is left out; training goes on from the checkpoint after it."""
+
+
+def check_skipping(most: int, model: keras.Model) -> None:
+    """Raises a ValueError unless so many batches can be left out."""
+    if not is_count(most, 0):
+        raise ValueError(
+            "`skip_nonfinite` must be 0 or more, a number of batches; received "
+            f"skip_nonfinite={most!r}."
+        )
+    steps = model.steps_per_execution
+    if most and steps > 1:
+        raise ValueError(
+            f"`skip_nonfinite={most}` needs to see each step, and the model "
+            f"was compiled with steps_per_execution={steps}. Compile it with 1."
+        )
 
 
 class LeaveOut(keras.callbacks.Callback):

@@ -8,6 +8,9 @@ from typing import Any
 
 import keras
 
+# What `TrainingLog` says of each epoch.
+_OF_ROWS = ("epoch", "step", "learning_rate")
+
 
 class Evaluation(keras.callbacks.Callback):
     """Puts figures of merit into the logs of epochs.
@@ -106,7 +109,7 @@ def _checked_figures(figures: Any, logs: Mapping[str, Any]) -> dict[str, float]:
     for name, value in figures.items():
         if not isinstance(name, str) or not _is_number(value):
             raise ValueError(f"{wanted}{name!r}: {value!r}")
-    taken = sorted(set(figures) & set(logs))
+    taken = sorted(set(figures) & {*logs, *_OF_ROWS})
     if taken:
         raise ValueError(
             f"{', '.join(taken)}: the training logs figures of these names "

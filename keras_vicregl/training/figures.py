@@ -98,6 +98,7 @@ def feature_evaluation(
     """
     from keras_vicregl.data.sources.arrays import as_source
     from keras_vicregl.data.sources.classes import match_classes
+    from keras_vicregl.data.sources.image_source import ImageSource
 
     if isinstance(evaluations, str):
         evaluations = (evaluations,)
@@ -111,6 +112,13 @@ def feature_evaluation(
         evaluations = {name: {} for name in evaluations}
     for name, arguments in evaluations.items():
         _check_arguments(name, arguments)
+    for name, data in (("train", train), ("test", test)):
+        if not isinstance(data, (ImageSource, Mapping, np.ndarray)):
+            raise ValueError(
+                f"{name} must be what `load` returns, or a dictionary of "
+                "arrays with 'images', to be read as often as it is evaluated. "
+                f"Received: {type(data).__name__}"
+            )
     sources = match_classes(*(as_source(data) for data in (train, test)))
     for source in sources:
         _check_targets(source, evaluations)

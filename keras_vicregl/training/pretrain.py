@@ -24,10 +24,16 @@ from keras_vicregl.models.warning_callbacks import (
 )
 from keras_vicregl.storage.files import check_writable
 from keras_vicregl.storage.history import EPOCHS, read_history
-from keras_vicregl.training._batches import batches_for_fit, steps_of
+from keras_vicregl.training._batches import (
+    batches_for_fit,
+    check_validation,
+    steps_of,
+)
 from keras_vicregl.training._callbacks import (
     Curves,
     TensorBoardSink,
+    check_modes,
+    listed,
     monitors_see_evaluations,
 )
 from keras_vicregl.training._ending import (
@@ -37,7 +43,11 @@ from keras_vicregl.training._ending import (
     scope_of,
     who_stops,
 )
-from keras_vicregl.training._leaving_out import BatchLeftOutError, LeaveOut
+from keras_vicregl.training._leaving_out import (
+    BatchLeftOutError,
+    LeaveOut,
+    check_skipping,
+)
 from keras_vicregl.training.evaluation import Evaluation
 from keras_vicregl.training.interruption import StopSignals, TrainingInterrupted
 from keras_vicregl.training.log import TrainingLog
@@ -46,7 +56,10 @@ from keras_vicregl.training.saving.callback_states import (
     keep_rows,
 )
 from keras_vicregl.training.saving.checkpoint import TrainingCheckpoint
-from keras_vicregl.training.saving.facts import batches_facts
+from keras_vicregl.training.saving.facts import (
+    batches_facts,
+    configuration_facts,
+)
 
 
 def pretrain(
@@ -85,15 +98,18 @@ def pretrain(
     further, unless `continue_stopped` asks for it.
 
     What training began with is what it goes on with: class and configuration
-    of the optimizer, with its learning rate or schedule, and what is known of
-    the batches - the source's name, number of examples and checksum of
-    contents, seed, batch size and order of `view_batches` and `ArrayBatches`,
-    or else a `seed` that is bound to `make_batches` by `functools.partial`. A
-    difference is an error that names both values. With `allow_changes=True` it
-    is taken, and each is an event "changed". An optimizer of another class, or
-    with other variables, then begins without moments, at the step that was
-    reached. What callbacks have done to the learning rate is no difference.
-    `epochs`, `save_freq`, `log_every`, `evaluate` and `callbacks` may change.
+    of the optimizer, with its learning rate or schedule; those of the model -
+    coefficients of the objective, drop path, precision - and of the `MultiView`
+    of its batches; and what else is known of the batches - the source's name,
+    number of examples and checksum of contents, seed, batch size and order of
+    `view_batches` and `ArrayBatches`, or else a `seed` that is bound to
+    `make_batches` by `functools.partial`. A difference is an error that names
+    both values. With `allow_changes=True` it is taken, and each is an event
+    "changed". An optimizer of another class, or with other variables, then
+    begins without moments, at the step that was reached. What callbacks have
+    done to the learning rate is no difference. `epochs`, `save_freq`,
+    `log_every`, `evaluate` and `callbacks` may change, and what has no part in
+    what is learnt, such as `remat`.
 
     A step after which loss or weights are not finite is an error, for which
     `skip_nonfinite=n` is the way on: training goes back to the last checkpoint
@@ -142,9 +158,9 @@ def pretrain(
             `val_loss` and so on. Make them with `fixed=True`
             (`view_batches`, `ArrayBatches`), or each evaluation, and the
             first after an interruption, is of other crops than the one before.
-        callbacks: further callbacks of `fit`. Their state is in the
-            checkpoints, see `CallbackStates`. A `CSVLogger` goes on with its
-            file where training goes on.
+        callbacks: further callbacks of `fit`, one or several. Their state is
+            in the checkpoints, see `CallbackStates`. A `CSVLogger` goes on with
+            its file where training goes on.
         continue_stopped: whether a training that a callback has stopped goes
             on.
         allow_changes: whether optimizer and batches may be others than those
@@ -178,18 +194,18 @@ def pretrain(
     pretrain(model, batches, epochs=100, output="run", save_freq=1000)
     ```
     """
-    if skip_nonfinite < 0:
-        raise ValueError(
-            f"`skip_nonfinite` must be 0 or more; got {skip_nonfinite}."
-        )
     if getattr(model, "optimizer", None) is None:
         raise ValueError("Compile the model before `pretrain`.")
     check_epochs(epochs)
+    check_skipping(skip_nonfinite, model)
     check_counts(
         steps_per_epoch=steps_per_epoch,
         log_every=log_every,
         evaluate_every=evaluate_every,
     )
+    callbacks = listed(callbacks)
+    check_modes(callbacks, model)
+    check_validation(validation_data)
     if not callable(make_batches):
         raise ValueError(
             "`make_batches` must be a function of `start`, so that batches can "
@@ -356,6 +372,8 @@ def _fit(
                 )
                 facts = batches_facts(make_batches, batches)
                 checkpoint.facts["batches"] = facts
+                views = getattr(batches, "multi_view", None)
+                checkpoint.facts["views"] = configuration_facts(views)
                 leave_out.examples = getattr(batches, "examples", None)
                 model.fit(
                     batches,

@@ -38,6 +38,11 @@ def test_compile_says_that_there_is_an_objective(arguments, message):
         make_model().compile("sgd", **arguments)
 
 
+def test_no_steps_make_no_execution():
+    with pytest.raises(ValueError, match=r"`steps_per_execution` must be .*=0"):
+        make_model().compile("sgd", steps_per_execution=0)
+
+
 def test_a_loss_that_is_given_by_place_is_one_too():
     with pytest.raises(ValueError, match="`loss` of `compile`"):
         make_model().compile("sgd", "mse")
@@ -65,6 +70,13 @@ def test_a_file_still_holds_what_was_compiled(model, tmp_path):
         ({"epochs": 0}, "`epochs` must be an integer of at least 1.*=0"),
         ({"epochs": -2}, "`epochs` must be .*epochs=-2"),
         ({"epochs": 1.5}, r"`epochs` must be .*epochs=1\.5"),
+        ({"initial_epoch": -1}, "`initial_epoch` must be .* at least 0"),
+        ({"initial_epoch": 0.5}, "`initial_epoch` must be an integer"),
+        ({"steps_per_epoch": 0}, "`steps_per_epoch` must be .*=0"),
+        ({"batch_size": 0}, "`batch_size` must be an integer of at least 1"),
+        ({"validation_steps": 2}, "`validation_steps` .*pass validation_data"),
+        ({"validation_data": X, "validation_steps": 0}, "`validation_steps` m"),
+        ({"validation_batch_size": 2}, "nothing to validate on"),
     ],
 )
 def test_fit_says_what_to_do(model, arguments, message):
@@ -82,6 +94,8 @@ def test_fit_says_what_to_do(model, arguments, message):
         ("photographs/", "'photographs/', a name or a path"),
         (functools.partial(view_batches, IMAGES), "a function, partial"),
         (None, "None"),
+        (iter([(X,)]), "a list_iterator"),
+        ({1, 2}, "a set"),
     ],
 )
 @pytest.mark.parametrize("method", ["fit", "evaluate", "predict"])
@@ -119,6 +133,19 @@ def test_batches_are_what_they_are(model, arguments, message):
     )
     with pytest.raises(ValueError, match=message):
         model.fit(batches, **arguments)
+
+
+def test_batches_to_predict_have_their_size_too(model):
+    batches = view_batches(
+        {"images": IMAGES}, MultiView.scenes(size=16), batch_size=4, seed=0
+    )
+    with pytest.raises(ValueError, match="`batch_size` of `predict`"):
+        model.predict(batches, batch_size=2)
+
+
+def test_an_epoch_that_is_done_is_not_trained(model):
+    with pytest.warns(UserWarning, match="initial_epoch=3, and epochs=3"):
+        assert not model.fit(X, initial_epoch=3, epochs=3).history
 
 
 def test_evaluate_weighs_nothing(model):

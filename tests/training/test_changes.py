@@ -6,14 +6,20 @@ import json
 import keras
 import numpy as np
 import pytest
+import small
 import tiny
 from tiny import no_pictures  # noqa: F401
 
-from keras_vicregl import optimizers
+from keras_vicregl import VICRegL, optimizers
+from keras_vicregl.data import ArrayBatches
 from keras_vicregl.data.batches.identity import examples_of, identity_of
 from keras_vicregl.data.sources.arrays import from_arrays
 from keras_vicregl.data.streams.epochs import Plan
-from keras_vicregl.training.saving.facts import optimizer_facts
+from keras_vicregl.training.saving.facts import (
+    configuration_facts,
+    optimizer_facts,
+)
+from keras_vicregl.views import MultiView
 
 SGD, Adam = keras.optimizers.SGD, keras.optimizers.Adam
 
@@ -117,6 +123,26 @@ def test_another_optimizer_is_an_error_or_an_event(kind, tmp_path):
     )
 
 
+def test_gradients_may_be_accumulated_from_now_on(tmp_path):
+    go_on(tmp_path, Adam(1e-3))
+    accumulating = Adam(1e-3, gradient_accumulation_steps=2)
+    model = go_on(tmp_path, accumulating, allow_changes=True)
+    # Of 8 batches, pairs.
+    assert tiny.steps_of(model) == tiny.STEPS
+
+
+def test_another_scale_of_the_loss_is_taken(tmp_path):
+    def scaled(**kwargs):
+        return keras.optimizers.LossScaleOptimizer(SGD(1e-3), **kwargs)
+
+    go_on(tmp_path, scaled())
+    other = scaled(initial_scale=64.0, dynamic_growth_steps=6)
+    model = go_on(tmp_path, other, allow_changes=True)
+    assert float(model.optimizer.dynamic_scale) == 64
+    # Of 6 steps after which it grows, 4 are done.
+    assert int(model.optimizer.step_counter) == tiny.STEPS
+
+
 def test_the_same_optimizer_is_no_change(tmp_path):
     """Layers have other names in each process, and so do paths."""
     for _ in range(2):
@@ -164,6 +190,58 @@ def test_another_seed_is_an_error_or_an_event(tmp_path):
     go_on(tmp_path, "adam", other, allow_changes=True)
     (event,) = tiny.events(tmp_path, "changed")
     assert event["what"] == "batches.seed"
+
+
+IMAGES = np.random.default_rng(0).integers(0, 255, (8, 16, 16, 3), "uint8")
+
+
+def go_on_with_views(folder, epochs, grayscale=0.2, allow=False, **kwargs):
+    """A `VICRegL`, up to an epoch."""
+    multi_view = MultiView.scenes(size=16, on="device", grayscale=grayscale)
+    model = VICRegL(
+        small.backbone(),
+        expander_units=(4,),
+        local_expander_units=(4,),
+        num_matches=2,
+        views=multi_view,
+        **kwargs,
+    )
+    tiny.train(
+        small.compiled(model, SGD(1e-3)),
+        functools.partial(
+            ArrayBatches, IMAGES, multi_view, batch_size=4, seed=0
+        ),
+        epochs=epochs,
+        output=folder,
+        allow_changes=allow,
+    )
+
+
+@pytest.mark.filterwarnings("ignore:.* batch normalisations of")
+def test_another_objective_or_view_is_an_error_or_an_event(tmp_path):
+    go_on_with_views(tmp_path, 1)
+    # What does not bear upon what is learnt may change.
+    go_on_with_views(tmp_path, 2, remat=True)
+    for changed, message in (
+        ({"alpha": 0.9}, r"model\.alpha=0\.75, now model\.alpha=0\.9\."),
+        ({"dtype": "mixed_bfloat16"}, "dtype='float32', now .*bfloat16"),
+        ({"grayscale": 0.0}, r"views\.grayscale=0\.2, now views\.gray.*=0\.0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            go_on_with_views(tmp_path, 3, **changed)
+    go_on_with_views(tmp_path, 3, allow=True, alpha=0.9)
+    (event,) = tiny.events(tmp_path, "changed")
+    assert (event["what"], event["now"]) == ("model.alpha", 0.9)
+
+
+def test_what_a_configuration_tells():
+    facts = configuration_facts(MultiView.scenes(size=16))
+    assert (facts["class"], facts["flip"]) == ("MultiView", 0.5)
+    assert "name" not in facts
+    assert configuration_facts(lambda batch: batch) == {}
+    # Layers have the names of a process.
+    facts = configuration_facts(small.backbone())
+    assert facts == {"class": "Functional"}
 
 
 def identity(images, seed=0, **changed):

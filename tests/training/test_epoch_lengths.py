@@ -172,6 +172,32 @@ def test_batches_that_end_too_soon_are_an_error(tmp_path):
     assert tiny.logged(tmp_path, "epochs.jsonl") == []
 
 
+class Nothing(tiny.Batches):
+    def __len__(self):
+        return 0
+
+
+@pytest.mark.parametrize(
+    ("data", "found"),
+    [
+        (lambda: Endless(3, (0, 0)), "batches without an end"),
+        (lambda: generator(3), "a generator, which can be read only once"),
+        (Nothing, "no batches"),
+    ],
+)
+def test_what_cannot_be_validated_on_after_each_epoch(data, found, tmp_path):
+    model = tiny.model()
+    with pytest.raises(ValueError, match=f"`validation_data` .*{found}"):
+        tiny.train(
+            model,
+            tiny.Batches,
+            epochs=2,
+            output=tmp_path,
+            validation_data=data(),
+        )
+    assert tiny.steps_of(model) == 0
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [

@@ -217,6 +217,8 @@ NO_LABELS = {"images": TRAIN["images"]}
         (NO_LABELS, TEST, ["knn"], "knn needs labels"),
         (TRAIN, NO_LABELS, ["linear"], "linear needs labels"),
         (TRAIN, NO_LABELS, ["segmentation"], "segmentation needs masks"),
+        ((NO_LABELS["images"],), TEST, ["rank"], "train must be .*: tuple"),
+        (TRAIN, "photographs/", ["knn"], "test must be what `load` .*: str"),
     ],
 )
 def test_bad_arguments(train, test, evaluations, message):
@@ -357,6 +359,7 @@ def test_images_are_read_before_training(model, files):
         ({"top1": "0.4"}, "Received: 'top1': '0.4'"),
         ({1: 0.4}, "Received: 1: 0.4"),
         ({"loss": 0.4}, "loss: the training logs figures of these names"),
+        ({"step": 0.4}, "step: the training logs figures of these names"),
     ],
 )
 def test_what_is_no_figures(model, figures, message):

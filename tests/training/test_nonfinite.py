@@ -134,14 +134,24 @@ def test_examples_of_a_batch_are_told(tmp_path):
     assert event["examples"] == [4, 5]
 
 
-def test_a_negative_number_is_an_error(tmp_path):
+@pytest.mark.parametrize("number", [-1, 1.5, True, None])
+def test_what_is_no_number_of_batches_is_an_error(number, tmp_path):
     with pytest.raises(ValueError, match="skip_nonfinite` must be 0 or more"):
         tiny.train(
             tiny.model(),
             tiny.Batches,
             epochs=1,
             output=tmp_path,
-            skip_nonfinite=-1,
+            skip_nonfinite=number,
+        )
+
+
+def test_steps_that_are_not_seen_cannot_be_left_out(tmp_path):
+    model = tiny.model()
+    model.compile("adam", "mse", steps_per_execution=2)
+    with pytest.raises(ValueError, match=r"skip_nonfinite=1` .*_execution=2"):
+        tiny.train(
+            model, tiny.Batches, epochs=1, output=tmp_path, skip_nonfinite=1
         )
 
 
@@ -169,6 +179,29 @@ def test_steps_that_loss_scaling_skips_are_counted(bad, tmp_path):
         finite = [n % 4 < 3 for n in bad]
         assert np.isfinite(history["loss"]).all() == all(finite)
     assert not tiny.events(tmp_path, "failed")
+
+
+@pytest.mark.parametrize("accumulated", [2, 8])
+def test_steps_that_accumulate_gradients_are_not_skipped(accumulated, tmp_path):
+    """Even where an epoch has fewer than make a step of the optimizer."""
+    inner = keras.optimizers.SGD(1e-3, gradient_accumulation_steps=accumulated)
+    # A scale that no loss of this size overflows with.
+    scaling = keras.optimizers.LossScaleOptimizer(inner, initial_scale=8.0)
+    history = tiny.train(
+        tiny.model(scaling), tiny.Batches, epochs=2, output=tmp_path
+    )
+    assert history["skipped_steps"] == [0, 0]
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() == "torch", reason="Keras takes steps one by one."
+)
+@pytest.mark.parametrize("together", [3, 8])
+def test_steps_that_an_execution_lacks_are_not_skipped(together, tmp_path):
+    model = tiny.model()
+    model.compile(scaled(), "mse", steps_per_execution=together)
+    history = tiny.train(model, tiny.Batches, epochs=1, output=tmp_path)
+    assert history["skipped_steps"] == [0]
 
 
 def test_skipped_steps_of_an_interrupted_epoch_are_counted(tmp_path):

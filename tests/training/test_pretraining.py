@@ -104,6 +104,21 @@ def test_patience_is_in_evaluations(every, epochs, model, tmp_path):
     assert len(history["loss"]) == epochs
 
 
+def test_callbacks_may_be_one_or_none(model, tmp_path):
+    stopping = keras.callbacks.EarlyStopping("loss", 1e9, patience=1)
+    arguments = {"epochs": 9, "verbose": 0}
+    for callbacks, epochs in ((stopping, 2), (None, 9)):
+        history = pretrain(
+            model,
+            Batches,
+            output=tmp_path / str(epochs),
+            callbacks=callbacks,
+            save_freq=np.int64(2),
+            **arguments,
+        )
+        assert len(history["loss"]) == epochs
+
+
 def test_what_monitors_the_loss_sees_every_epoch(model, tmp_path):
     seen = []
 
@@ -233,6 +248,20 @@ def test_an_error_is_an_event(model, tmp_path):
         ({"log_every": 0}, "`log_every` must be .*at least 1"),
         ({"evaluate_every": 0}, "`evaluate_every` must be .*at least 1"),
         ({"make_batches": Batches((0, 0))}, r"`make_batches` .*partial\("),
+        ({"save_freq": True}, "`save_freq` must be 'epoch' or a number"),
+        ({"callbacks": [print]}, "`callbacks` must be .*built-in .* print"),
+        (
+            {"callbacks": [keras.callbacks.EarlyStopping]},
+            "`callbacks` must be .* objects; .*class .*EarlyStopping",
+        ),
+        (
+            {"callbacks": keras.callbacks.CallbackList([])},
+            "`callbacks` must be .*CallbackList object",
+        ),
+        (
+            {"callbacks": keras.callbacks.EarlyStopping("knn_top1")},
+            r"EarlyStopping\(monitor='knn_top1'\) .*mode='max'",
+        ),
     ],
 )
 def test_bad_arguments(model, tmp_path, change, message):

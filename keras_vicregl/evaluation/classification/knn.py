@@ -5,7 +5,11 @@ import numpy as np
 from keras import ops
 
 from keras_vicregl.data.sources.image_source import ImageSource
-from keras_vicregl.evaluation.checks import check_labels, count_classes
+from keras_vicregl.evaluation.checks import (
+    check_labels,
+    check_num_classes,
+    count_classes,
+)
 from keras_vicregl.evaluation.classification.accuracy import (
     top_k_accuracy,
     warn_of_scores,
@@ -16,6 +20,7 @@ from keras_vicregl.evaluation.features.extraction import (
     normalize_images,
     train_and_test,
 )
+from keras_vicregl.models.arguments import is_count
 
 # Of the block of similarities that is held at a time: 128 MiB in float32.
 _MAX_SIMILARITIES = 2**25
@@ -125,6 +130,7 @@ def check_knn(
     """
     _check_temperature(temperature)
     check_k(k, len(labels))
+    check_num_classes(num_classes)
     num_classes = num_classes or count_classes(labels)
     check_labels(labels, num_classes, "train")
     check_labels(test_labels, num_classes, "test")
@@ -133,10 +139,10 @@ def check_knn(
 
 def check_k(k: int, count: int) -> None:
     """Raises a ValueError unless there are k training examples, of `count`."""
-    if not 1 <= k <= count:
+    if not (is_count(k) and k <= count):
         raise ValueError(
-            f"k must be between 1 and the number of training examples, "
-            f"{count}. Received: k={k}"
+            "k must be a whole number between 1 and the number of training "
+            f"examples, {count}. Received: k={k!r}"
         )
 
 

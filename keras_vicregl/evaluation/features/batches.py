@@ -1,6 +1,7 @@
 """Batches of a data set, whatever form it comes in."""
 
 import itertools
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -23,6 +24,7 @@ def batches(data: Data, batch_size: int) -> Iterator[dict[str, np.ndarray]]:
         ValueError: If `data` is neither, or has no images or arrays of
             different lengths.
     """
+    check_kind(data, "data")
     if isinstance(data, Mapping):
         arrays = _as_arrays(data)
         for start in range(0, len(arrays["images"]), batch_size):
@@ -30,17 +32,33 @@ def batches(data: Data, batch_size: int) -> Iterator[dict[str, np.ndarray]]:
                 key: value[start : start + batch_size]
                 for key, value in arrays.items()
             }
-    elif isinstance(data, Iterable) and not isinstance(data, np.ndarray):
-        for batch in data:
-            arrays = _as_arrays(batch)
-            if len(arrays["images"]):
-                yield arrays
-    else:
-        raise ValueError(
-            "data must be a dictionary of arrays with 'images', or an "
-            "iterable over batches of that kind. Received: "
-            f"{type(data).__name__}"
-        )
+        return
+    for batch in data:
+        arrays = _as_arrays(batch)
+        if len(arrays["images"]):
+            yield arrays
+
+
+def check_kind(data: Any, name: str) -> None:
+    """Raises a ValueError unless data called `name` may be of some form."""
+    found, advice = type(data).__name__, "Pass load(images, labels=labels)."
+    if isinstance(data, str | os.PathLike):
+        found = f"{str(data)!r}, a name or a path"
+        advice = f"Open it by load({str(data)!r})."
+    elif isinstance(data, tuple | list):
+        # Of batches it may be, which are dictionaries or pairs.
+        if len(data) < 2 or not all(hasattr(item, "shape") for item in data):
+            return
+        found = f"a {found} of arrays"
+    elif hasattr(data, "shape"):
+        found = f"{found} of shape {tuple(data.shape)}"
+    elif isinstance(data, Iterable):
+        return
+    raise ValueError(
+        f"{name} must be a dictionary of arrays with 'images', what `load` "
+        "returns, or an iterable over batches of such arrays. Received: "
+        f"{found}. {advice}"
+    )
 
 
 def select(data: Data, target: str, name: str) -> Data:

@@ -9,7 +9,11 @@ import numpy as np
 from keras_vicregl._warnings import warn
 from keras_vicregl.data.sources.classes import match_classes
 from keras_vicregl.data.sources.image_source import ImageSource
-from keras_vicregl.evaluation.checks import check_batch_size, warn_if_constant
+from keras_vicregl.evaluation.checks import (
+    check_backbone,
+    check_batch_size,
+    warn_if_constant,
+)
 from keras_vicregl.evaluation.features.batches import (
     Data,
     batches,
@@ -68,7 +72,16 @@ def preprocess_for(backbone: Any, preprocess: Preprocess) -> Preprocess:
         `preprocess`; of the default, `normalize_images`, one with the mean and
         deviation of the backbone. A warning says where it normalises otherwise,
         and where the backbone normalises images by itself.
+
+    Raises:
+        ValueError: If they are no model and no function.
     """
+    check_backbone(backbone)
+    if not (preprocess is None or callable(preprocess)):
+        raise ValueError(
+            "preprocess must be a function of a batch of images, or None. "
+            f"Received: {preprocess!r}"
+        )
     if preprocess is normalize_images:
         warn_of_own_layers(backbone)
         return _Normalization(*resolved(backbone, None, None))

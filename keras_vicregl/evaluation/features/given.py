@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from keras_vicregl.data.sources.image_source import ImageSource
-from keras_vicregl.evaluation.features.batches import Data
+from keras_vicregl.evaluation.features.batches import Data, check_kind
 from keras_vicregl.evaluation.features.image_batches import image_batches
 from keras_vicregl.evaluation.features.middles import middle
 from keras_vicregl.views.keys import IMAGES, LABELS, MASKS
@@ -42,6 +42,7 @@ def as_batches(
         return image_batches(
             data, size=size, resize=resize, batch_size=batch_size
         )
+    check_kind(data, name)
     if middle(size, resize) is None:
         return data
     check_source(data, name, f"size={size}")

@@ -11,6 +11,7 @@ import numpy as np
 from keras_vicregl.data.sources.mask_labels import IGNORED
 from keras_vicregl.evaluation.checks import check_batch_size
 from keras_vicregl.evaluation.features.middles import Middle, middle
+from keras_vicregl.models.arguments import is_count
 from keras_vicregl.views.keys import IMAGES, MASKS
 
 if TYPE_CHECKING:
@@ -66,8 +67,10 @@ def image_batches(
     from keras_vicregl.data.sources.arrays import as_source
     from keras_vicregl.data.sources.subset import subset
 
-    if limit is not None and limit < 1:
-        raise ValueError(f"limit must be positive. Received: {limit}")
+    if limit is not None and not is_count(limit):
+        raise ValueError(
+            f"limit must be positive, a whole number. Received: {limit!r}"
+        )
     check_batch_size(batch_size)
     cut = middle(size, resize)
     source = as_source(source)

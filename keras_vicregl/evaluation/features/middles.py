@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from keras import ops
 
+from keras_vicregl.models.arguments import is_count
 from keras_vicregl.views.keys import IMAGES, MASKS
 
 if TYPE_CHECKING:
@@ -28,13 +29,16 @@ class Middle:
     """
 
     def __init__(self, size: int, resize: int | None = None) -> None:
-        if size < 1:
-            raise ValueError(f"size must be positive. Received: {size}")
+        if not is_count(size):
+            raise ValueError(
+                "size must be positive, a whole number of pixels. Received: "
+                f"{size!r}"
+            )
         resize = round(size * 8 / 7) if resize is None else resize
-        if resize < size:
+        if not is_count(resize, size):
             raise ValueError(
                 f"resize must be at least size={size}, which is cut out of it. "
-                f"Received: resize={resize}"
+                f"Received: resize={resize!r}"
             )
         self.size = size
         self.resize = resize

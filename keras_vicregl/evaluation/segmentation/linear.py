@@ -10,6 +10,7 @@ from keras_vicregl.data.sources.image_source import ImageSource
 from keras_vicregl.evaluation.checks import (
     check_batch_size,
     check_mask_range,
+    check_num_classes,
     check_training,
     count_classes,
 )
@@ -191,6 +192,7 @@ def check_segmentation(
         np.where(np.isin(each, others), first, each) if others else each
         for each in (masks, test_masks)
     )
+    check_num_classes(num_classes)
     num_classes = num_classes or count_classes(masks, first)
     return (
         num_classes,

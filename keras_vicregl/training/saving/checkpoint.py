@@ -20,6 +20,7 @@ from keras_vicregl.distribution.processes import (
     process_count,
     process_index,
 )
+from keras_vicregl.models.arguments import is_count
 from keras_vicregl.models.guards import NonFiniteStepError
 from keras_vicregl.storage.files import (
     check_writable,
@@ -102,8 +103,9 @@ class TrainingCheckpoint(StepCounter):
         keep: checkpoints that stay, 2 or more.
         stateful: further state by name, see `Stateful`.
         stop: signals after which it is saved and training stopped.
-        allow_changes: whether class and configuration of the optimizer, and
-            the `facts`, may differ from those that training began with.
+        allow_changes: whether class and configuration of the optimizer, those
+            of the model, and the `facts`, may differ from those that training
+            began with.
         tell: gets the event "changed", with what it was and is, for each
             difference that is allowed, such as `TrainingLog.event`.
 
@@ -154,9 +156,7 @@ class TrainingCheckpoint(StepCounter):
             raise ValueError(
                 f"`steps_per_epoch` must be 1 or more; got {steps_per_epoch}."
             )
-        if save_freq != "epoch" and not (
-            isinstance(save_freq, int) and save_freq > 0
-        ):
+        if save_freq != "epoch" and not is_count(save_freq):
             raise ValueError(
                 "`save_freq` must be 'epoch' or a number of batches; got "
                 f"{save_freq!r}."

@@ -19,6 +19,22 @@ _LEFT_OUT = {
     "registered_name",
     "shared_object_id",
 }
+# What does not bear upon what is learnt, or is told by variables and views. The
+# layers of Keras' graphs have their names in lists.
+_FREE = {
+    "build_input_shape",
+    "input_layers",
+    "input_shape",
+    "jit_compile",
+    "layers",
+    "normalization",
+    "output_layers",
+    "remat",
+    "synchronized",
+    "trainable",
+}
+# Differences that an error tells of.
+_TOLD = 8
 
 
 class Change(NamedTuple):
@@ -49,9 +65,37 @@ def optimizer_facts(optimizer: keras.optimizers.Optimizer) -> dict[str, Any]:
     return facts
 
 
+def configuration_facts(thing: Any) -> dict[str, Any]:
+    """Configuration of a model or of views, as far as it is their own.
+
+    Args:
+        thing: a `VICRegL`, a `MultiView`, or anything else: of what has no
+            `get_config` nothing is known, nor of layers in graphs of Keras.
+
+    Returns:
+        `{"class": "VICRegL", "alpha": 0.75, "backbone.class": "ResNet", ...}`.
+    """
+    try:
+        config = thing.get_config()
+    except (AttributeError, NotImplementedError):
+        return {}
+    found = {"class_name": type(thing).__name__, "config": config}
+    facts = {}
+    found = json.dumps(found, default=lambda value: type(value).__name__)
+    _flatten("", json.loads(found), facts)
+    return {
+        name: value
+        for name, value in facts.items()
+        if _FREE.isdisjoint(name.split("."))
+    }
+
+
 def _flatten(prefix: str, value: Any, facts: dict[str, Any]) -> None:
     if not isinstance(value, dict):
         facts[prefix] = value
+        return
+    if value.get("class_name") == "DTypePolicy":
+        facts[prefix] = value["config"]["name"]
         return
     if "class_name" in value:
         inside = f"{prefix}." if prefix else ""
@@ -146,8 +190,11 @@ class Facts:
             for what, before, value in changed
         ]
         if told and not self._allow_changes:
+            more = len(told) - _TOLD
+            words = [*map(str, told[:_TOLD]), f"{more} more"]
             raise ValueError(
-                f"This training began with {'; '.join(map(str, told))}. "
+                f"This training began with "
+                f"{'; '.join(words if more > 0 else words[:-1])}. "
                 "Continue with what it began with, pass `allow_changes=True` "
                 "to go on with what is now, or use another folder."
             )
@@ -163,7 +210,11 @@ class Facts:
         # Those that it was compiled with, not what training has made of them.
         if self._compiled is None or self._compiled[0] is not model.optimizer:
             self._compiled = model.optimizer, optimizer_facts(model.optimizer)
-        return {**self._given, "optimizer": self._compiled[1]}
+        return {
+            **self._given,
+            "model": configuration_facts(model),
+            "optimizer": self._compiled[1],
+        }
 
 
 def _changes(

@@ -15,6 +15,13 @@ from keras_vicregl.training.saving.archive import (
 from keras_vicregl.training.saving.state import groups, restore
 
 _RATE = "learning_rate"
+# Variables that begin with what is said by facts, and are kept where these have
+# changed.
+_KEPT = {
+    _RATE: _RATE,
+    "initial_scale": "dynamic_scale",
+    "dynamic_growth_steps": "step_counter",
+}
 
 
 def restore_group(
@@ -46,8 +53,9 @@ def restore_changed_optimizer(
     """Gives an optimizer of another configuration what it can take over.
 
     A learning rate that has changed, in the place of a schedule or another
-    rate, is kept. An optimizer of another class, or with other variables, only
-    knows how many steps are done, for its schedule.
+    rate, is kept, and so is another scale of the loss. An optimizer of another
+    class, or with other variables, only knows how many steps are done, for its
+    schedule.
 
     Args:
         optimizer: built.
@@ -60,9 +68,10 @@ def restore_changed_optimizer(
     """
     variables = list(optimizer.variables)
     dtypes = _of_group("optimizer", dtypes)
-    if any(_RATE in name.split(".") for name in changed):
-        variables = [v for v in variables if v.name != _RATE]
-        dtypes = {n: d for n, d in dtypes.items() if _leaf(n) != _RATE}
+    for fact, kept in _KEPT.items():
+        if any(fact in name.split(".") for name in changed):
+            variables = [v for v in variables if v.name != kept]
+            dtypes = {n: d for n, d in dtypes.items() if _leaf(n) != kept}
     is_other = any(
         name.split(".")[-1] == "class" and _RATE not in name.split(".")
         for name in changed
@@ -73,7 +82,9 @@ def restore_changed_optimizer(
     done = [name for name in dtypes if _leaf(name) == "iteration"]
     # Of an optimizer in an optimizer, the one inside counts.
     ((_, array),) = read_arrays(path, done[-1:])
-    optimizer.iterations.assign(array)
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    # `iterations` is no variable where gradients are accumulated.
+    inner._iterations.assign(array)
     _begin_averages(optimizer)
     return True
 

@@ -1,5 +1,6 @@
 """Evaluations take what `load` returns, and give what batches of it give."""
 
+import keras
 import numpy as np
 import pytest
 import small
@@ -184,3 +185,40 @@ def test_batches_and_features_cannot_be_resized(size):
 def test_a_backbone_has_no_rank_without_images():
     with pytest.raises(ValueError, match="data must be given with a backbone"):
         effective_rank(averaging_backbone())
+
+
+NO_DATA = {
+    "a path": ("photographs/", r"Received: 'photographs/', a name.*by load\("),
+    "pair": ((np.zeros((4, 8, 8, 3)), np.zeros(4)), "a tuple of arrays.* load"),
+    "array": (np.zeros((4, 8, 8, 3)), r"of shape \(4, 8, 8, 3\). Pass load"),
+    "nothing": (None, "Received: NoneType"),
+}
+
+
+@pytest.mark.parametrize("kind", NO_DATA)
+def test_what_is_no_data_says_how_to_make_some(kind):
+    data, message = NO_DATA[kind]
+    with pytest.raises(ValueError, match=f"test must be .*{message}"):
+        evaluate_knn(averaging_backbone(), arrays(), data, k=1)
+    with pytest.raises(ValueError, match=f"data must be .*{message}"):
+        extract_features(averaging_backbone(), data)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"k": 2.5}, r"whole number .* Received: k=2\.5"),
+        ({"k": True}, "Received: k=True"),
+        ({"batch_size": 2.5}, r"batch_size=2\.5"),
+        ({"size": 8.5}, r"size must be positive, .*8\.5"),
+        ({"size": (8, 8)}, r"size must be positive, .*\(8, 8\)"),
+        ({"num_classes": 0}, "num_classes must be None or .*num_classes=0"),
+        ({"preprocess": "imagenet"}, "preprocess must be a function .*'imagen"),
+        ({"backbone": "backbone.keras"}, "must be a keras.Model, as .*load_mo"),
+        ({"backbone": keras.Model}, "must be a keras.Model.*class"),
+    ],
+)
+def test_what_can_be_no_argument(arguments, message):
+    arguments = {"backbone": averaging_backbone(), "k": 1, **arguments}
+    with pytest.raises(ValueError, match=message):
+        evaluate_knn(train=arrays(), test=arrays(), **arguments)
