@@ -74,12 +74,16 @@ Intersection over union of each class, in percent, means over the seeds:
 import statistics
 
 shown = [
-    name for name in ("random", "vicreg", "both", "supervised") if name in results
+    name
+    for name in ("random", "vicreg", "both", "supervised")
+    if name in results
 ]
 print(f"{'':12}" + "".join(f"{name:>12}" for name in shown))
 for name in study.CLASSES:
     values = [
-        statistics.mean(run["figures"][f"iou_{name}"] for run in results[method])
+        statistics.mean(
+            run["figures"][f"iou_{name}"] for run in results[method]
+        )
         for method in shown
     ]
     print(f"{name:12}" + "".join(f"{value:12.1f}" for value in values))
