@@ -15,9 +15,8 @@ _CONVNEXT_SMALL = Recipe(
     name="convnext_small",
     data="imagenet2012",
     time="not run",
-    accuracy="not run here; published: ImageNet 74.6 %, VOC 67.5 %; with alpha=0.9 "
-    "75.9 % "
-    "and 66.7 %",
+    accuracy="not run here; published: ImageNet 74.6 %, VOC 67.5 %; with "
+    "alpha=0.9 75.9 % and 66.7 %",
     backbone="convnext_small",
     backbone_arguments={"stochastic_depth_rate": 0.1},
     model={"alpha": 0.75},
@@ -40,9 +39,8 @@ _CONVNEXT_SMALL_VICREG = _CONVNEXT_SMALL.replace(
 # python examples/pretrain.py --recipe convnext_base --data imagenet2012
 _CONVNEXT_BASE = _CONVNEXT_SMALL.replace(
     name="convnext_base",
-    accuracy="not run here; published: ImageNet 76.3 %, VOC 70.4 %; with alpha=0.9 "
-    "77.1 % "
-    "and 69.3 %",
+    accuracy="not run here; published: ImageNet 76.3 %, VOC 70.4 %; with "
+    "alpha=0.9 77.1 % and 69.3 %",
     backbone="convnext_base",
     base_learning_rate=5e-4,
     batch_size=576,

@@ -13,9 +13,8 @@ _RESNET50 = Recipe(
     name="resnet50",
     data="imagenet2012",
     time="not run",
-    accuracy="not run here; published: ImageNet 70.4 %, VOC 55.9 %; with alpha=0.9 "
-    "71.2 % "
-    "and 54.0 %",
+    accuracy="not run here; published: ImageNet 70.4 %, VOC 55.9 %; with "
+    "alpha=0.9 71.2 % and 54.0 %",
     backbone="resnet50",
     model={"alpha": 0.75},
     views=_TWO_VIEWS,
