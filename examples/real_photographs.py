@@ -90,7 +90,7 @@ TRAINING = {
     "crop_size": (128, 160),
     "scales": (0.75, 1.5),
 }
-ITERATIONS = {"supervised": 2000, "labels": 500}
+ITERATIONS = {"supervised": 1000, "labels": 500}
 HEAD_EPOCHS = 20
 # In pictures: frames of test, spread evenly, and methods by their short names.
 SHOWN = 4

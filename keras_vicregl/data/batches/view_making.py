@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
     from keras_vicregl.data.streams.epochs import Plan
+    from keras_vicregl.views import MultiView
 
 MultiViewLike = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -39,8 +42,14 @@ def batches_of_views(
     """
     import tensorflow as tf
 
-    make = _maker(source, multi_view)
+    from keras_vicregl.views import MultiView
+
     parallel = {"num_parallel_calls": tf.data.AUTOTUNE, "deterministic": True}
+    # Classes derived from it may depend on more than their settings.
+    if source._is_batched and type(multi_view) is MultiView:
+        make = _maker(source, _traced_once(multi_view))
+    else:
+        make = _maker(source, multi_view)
     if source._is_batched:
         return groups.map(
             lambda group, facts: (make(facts["view_seed"], *group), facts),
@@ -83,6 +92,75 @@ def batches_of_views(
         return batch, facts
 
     return batches.map(tell)
+
+
+def _traced_once(multi_view: MultiView) -> MultiViewLike:
+    """A layer as a single operation, which calls what has been traced.
+
+    An iterator optimises and instantiates all functions of its graph anew. For
+    those of views this takes a second, in each epoch; a function that Python
+    calls is kept, for all layers of the same settings. A call costs less than a
+    millisecond, so this is for whole batches.
+    """
+    import tensorflow as tf
+
+    def views_of(example: dict[str, tf.Tensor]) -> Any:
+        spec = tf.nest.map_structure(
+            lambda each: tf.TensorSpec(each.shape, each.dtype), example
+        )
+        function = _traced(_Recipe(multi_view), tuple(sorted(spec.items())))
+
+        def call(*arrays: np.ndarray) -> list[np.ndarray]:
+            try:
+                # What calls this has no device of its own.
+                with tf.device("cpu"):
+                    views = function(tf.nest.pack_sequence_as(spec, arrays))
+            except tf.errors.OpError as error:
+                raise ValueError(error.message) from error
+            return [each.numpy() for each in tf.nest.flatten(views)]
+
+        made = tf.nest.flatten(function.structured_outputs)
+        views = tf.numpy_function(
+            call,
+            tf.nest.flatten(example),
+            [each.dtype for each in made],
+            stateful=False,
+        )
+        return tf.nest.pack_sequence_as(
+            function.structured_outputs,
+            [
+                tf.ensure_shape(values, each.shape)
+                for values, each in zip(views, made, strict=True)
+            ],
+        )
+
+    return views_of
+
+
+class _Recipe:
+    """A layer that is equal to all of the same settings."""
+
+    def __init__(self, multi_view: MultiView) -> None:
+        self.multi_view = multi_view
+        settings = {**multi_view.get_config(), "name": None}
+        self._settings = json.dumps(settings, sort_keys=True)
+
+    def __eq__(self, other: object) -> bool:
+        return self._settings == other._settings
+
+    def __hash__(self) -> int:
+        return hash(self._settings)
+
+
+@functools.lru_cache(maxsize=32)
+def _traced(recipe: _Recipe, spec: tuple) -> Any:
+    """The views of examples of a kind, as a function of TensorFlow."""
+    import tensorflow as tf
+
+    with tf.init_scope(), tf.device("cpu"):
+        return tf.function(
+            recipe.multi_view, autograph=False
+        ).get_concrete_function(dict(spec))
 
 
 def _two_at_a_time(groups: tf.data.Dataset, batch_of: Any) -> tf.data.Dataset:

@@ -8,6 +8,7 @@ tf = pytest.importorskip("tensorflow")
 pytest.importorskip("keras_cv")
 
 from keras_vicregl.data import as_dataset, steps_per_epoch, view_batches  # noqa: E402
+from keras_vicregl.data.batches import view_making  # noqa: E402
 from keras_vicregl.views import MultiView  # noqa: E402
 
 COUNT = 10
@@ -265,6 +266,20 @@ def test_views_are_the_layers():
         inputs,
         {key: expected[key] for key in inputs},
     )
+
+
+def test_views_are_traced_once_for_all_epochs_of_equal_layers():
+    view_making._traced.cache_clear()
+    for name in ("one", "other"):
+        batches = make(multi_view=MultiView.scenes(size=5, name=name))
+        for _ in range(2):
+            list(batches)
+    assert view_making._traced.cache_info().misses == 1
+    layer = MultiView.scenes(size=5, dtype="bfloat16")
+    ((inputs, _), *_) = make(multi_view=layer)
+    assert view_making._traced.cache_info().misses == 2
+    assert inputs["views"][0].dtype == tf.bfloat16
+    assert inputs["views"][0].shape == (4, 5, 5, 3)
 
 
 @pytest.mark.every_backend
