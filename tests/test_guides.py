@@ -23,6 +23,7 @@ RUN_ON = {
     "export_and_use": "tensorflow",
     "local_features": "torch",
     "pretrain_your_own_data": "torch",
+    "real_photographs": "jax",
     "vicregl_in_keras": "tensorflow",
 }
 # Of these a test below looks at what they print.

@@ -147,3 +147,8 @@ def test_runs_are_stored_and_not_run_again(
     study.dense("both", 3, arguments, frames)
     study.labels("both", 2, 3, arguments, frames)
     assert not capsys.readouterr().out
+
+
+def test_the_readme_has_the_table_of_the_stored_runs(study):
+    table = study.dense_table(study.read_results(study.RESULTS))
+    assert table in (ROOT / "README.md").read_text()

@@ -143,7 +143,7 @@ class _Recipe:
     def __init__(self, multi_view: MultiView) -> None:
         self.multi_view = multi_view
         settings = {**multi_view.get_config(), "name": None}
-        self._settings = json.dumps(settings, sort_keys=True)
+        self._settings = json.dumps(settings, sort_keys=True, default=repr)
 
     def __eq__(self, other: object) -> bool:
         return self._settings == other._settings
