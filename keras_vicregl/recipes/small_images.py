@@ -54,7 +54,8 @@ _CAMVID = Recipe(
     name="camvid",
     data="CamVid",
     time="6 minutes on 1 core",
-    accuracy="not run",
+    accuracy="measured by `examples/real_photographs.py`, three seeds: linear "
+    "mIoU 21.2 % on the test frames; random weights 15.5 %, VICReg 19.4 %",
     backbone="small_resnet",
     backbone_arguments={"widths": [16, 32, 64, 128]},
     # 64 px become 8 x 8 positions.
