@@ -16,8 +16,8 @@ ROOT = pathlib.Path(__file__).parents[2]
 @pytest.fixture
 def study(monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "examples")
-    path = ROOT / "examples" / "real_photographs.py"
-    spec = importlib.util.spec_from_file_location("real_photographs", path)
+    path = ROOT / "examples" / "photographs.py"
+    spec = importlib.util.spec_from_file_location("photographs", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

