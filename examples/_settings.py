@@ -5,6 +5,8 @@ import contextlib
 import json
 import pathlib
 
+# Evaluations of frozen features, of `feature_evaluation` too.
+ON_FEATURES = ("knn", "linear", "segmentation", "rank")
 TRAIN_SPLITS = ("train", "training")
 TEST_SPLITS = ("test", "testing", "val", "valid", "validation", "dev", "eval")
 

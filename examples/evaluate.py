@@ -49,9 +49,14 @@ import json
 import os
 import pathlib
 
-from _settings import TEST_SPLITS, TRAIN_SPLITS, find_split, setting
+from _settings import (
+    ON_FEATURES,
+    TEST_SPLITS,
+    TRAIN_SPLITS,
+    find_split,
+    setting,
+)
 
-ON_FEATURES = ("knn", "linear", "rank", "segmentation")
 TRAINED = ("linear_augmented", "finetuning", "train_segmentation", "detection")
 # Functions of `keras_vicregl.data`, and their numbers of classes.
 SEGMENTATION_SETS = {
@@ -262,12 +267,8 @@ def evaluate_features(model, sources, protocols, arguments):
         )
         for part in ("train", "test")
     )
-    labels = {"num_classes": sources["train"].num_classes}
-    defaults = {
-        "knn": labels,
-        "linear": labels,
-        "segmentation": mask_classes(arguments),
-    }
+    of_labels = {"num_classes": sources["train"].num_classes}
+    of_masks = mask_classes(arguments)
     figures = {}
     for protocol in protocols:
         options = arguments.options[protocol]
@@ -283,7 +284,8 @@ def evaluate_features(model, sources, protocols, arguments):
                 options["ignore_label"], *sources.values()
             )
         function = getattr(evaluation, f"evaluate_{protocol}")
-        options = {**defaults[protocol], **options}
+        classes = of_masks if protocol == "segmentation" else of_labels
+        options = {**classes, **options}
         figures[protocol] = function(None, train, test, **options)
     return figures
 

@@ -35,7 +35,13 @@ import os
 import pathlib
 import sys
 
-from _settings import TEST_SPLITS, TRAIN_SPLITS, find_split, setting
+from _settings import (
+    ON_FEATURES,
+    TEST_SPLITS,
+    TRAIN_SPLITS,
+    find_split,
+    setting,
+)
 
 # Settings that do not bear upon what is learnt, and may change on the way.
 FREE = (
@@ -89,7 +95,7 @@ def parse_arguments():
         "--evaluate",
         nargs="*",
         default=[],
-        choices=("knn", "linear", "segmentation", "rank"),
+        choices=ON_FEATURES,
         help="what to log of the frozen backbone as it trains",
     )
     add("--evaluate-every", type=int, default=1, help="epochs")

@@ -83,6 +83,7 @@ _ONCE = {
     "test_label_subset.py",
     "test_load_options.py",
     "test_mask_labels.py",
+    "test_own_source.py",
     "test_photometric.py",
     "test_published.py",
     "test_random.py",

@@ -249,15 +249,15 @@ class FeatureEvaluation:
     def _with_classes(
         self, name: str, data: Sequence[Features], arguments: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """Arguments, among them the number of classes."""
-        if name in ("knn", "linear"):
+        """Arguments, among them the number of classes if it is one."""
+        if "num_classes" not in _allowed(name):
+            return dict(arguments)
+        if _EVALUATIONS[name].target == LABELS:
             return {"num_classes": self._num_classes, **arguments}
-        if name == "segmentation":
-            # A class may be in few images, and in none of those for training.
-            ignored = _arguments(name, arguments)["ignore_label"]
-            classes = (count_classes(each[MASKS], ignored) for each in data)
-            return {"num_classes": max(classes), **arguments}
-        return dict(arguments)
+        # A class may be in few images, and in none of those for training.
+        ignored = _arguments(name, arguments)["ignore_label"]
+        classes = (count_classes(each[MASKS], ignored) for each in data)
+        return {"num_classes": max(classes), **arguments}
 
 
 def _knn(

@@ -55,7 +55,7 @@ def batches_of_views(
             lambda group, facts: (make(facts["view_seed"], *group), facts),
             **parallel,
         )
-    if source._is_decoded:
+    if isinstance(groups.element_spec[0], tf.data.DatasetSpec):
 
         def batch_of(window: tf.data.Dataset, seed: tf.Tensor) -> Any:
             views = window.map(

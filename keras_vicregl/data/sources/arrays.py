@@ -128,6 +128,16 @@ class ArraySource(ImageSource):
         read = row_reader(self._arrays)
         return lambda index, element: read(index)
 
+    def _all_labels(self) -> np.ndarray:
+        return np.asarray(self._arrays[LABELS], np.int32)
+
+    def _renumbered(
+        self, table: np.ndarray, class_names: Sequence[str]
+    ) -> ArraySource:
+        other = self._with_class_names(class_names)
+        other._arrays = {**self._arrays, LABELS: table[self._all_labels()]}
+        return other
+
 
 def _as_array(value: Any) -> Any:
     return value if isinstance(value, ArrayRows) else np.asarray(value)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import collections
-import copy
 import itertools
 import warnings
 from collections.abc import Iterable
@@ -11,12 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from keras_vicregl.data.sources.arrays import ArraySource
-from keras_vicregl.data.sources.files import FileSource
 from keras_vicregl.data.sources.image_source import ImageSource
-from keras_vicregl.data.sources.subset import SomeOf, labels_of
-from keras_vicregl.data.sources.tfds_source import StreamSource
-from keras_vicregl.views.keys import LABELS, NO_LABEL
+from keras_vicregl.views.keys import NO_LABEL
 
 _NAMED = 10  # classes told of by name
 
@@ -133,34 +128,4 @@ def _renumbered(source: ImageSource, names: tuple[str, ...]) -> ImageSource:
         [*(number_of[name] for name in source.class_names), NO_LABEL],
         np.int32,
     )
-    return _with_labels(source, table, names)
-
-
-def _with_labels(
-    source: ImageSource, table: np.ndarray, names: tuple[str, ...]
-) -> ImageSource:
-    other = copy.copy(source)
-    other.class_names, other.num_classes = names, len(names)
-    if isinstance(source, ArraySource):
-        labels = table[labels_of(source)]
-        other._arrays = {**source._arrays, LABELS: labels}
-    elif isinstance(source, FileSource):
-        other._labels = table[labels_of(source)]
-    elif isinstance(source, SomeOf):
-        other._source = _with_labels(source._source, table, names)
-    elif isinstance(source, StreamSource):
-        other._stream = source._stream.map(
-            lambda example: _relabelled(example, table)
-        )
-    return other
-
-
-def _relabelled(example: dict[str, Any], table: np.ndarray) -> dict[str, Any]:
-    import tensorflow as tf
-
-    label = tf.cast(example[LABELS], tf.int64)
-    is_known = (label >= NO_LABEL) & (label < len(table) - 1)
-    row = tf.where(is_known, label, NO_LABEL) % len(table)
-    # What is out of range stays so: it is told of when it is read.
-    new = tf.where(is_known, tf.gather(table, row), NO_LABEL - 1)
-    return {**example, LABELS: tf.cast(new, example[LABELS].dtype)}
+    return source._renumbered(table, names)

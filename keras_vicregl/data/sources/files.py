@@ -93,6 +93,16 @@ class FileSource(ImageSource):
             return tf.io.read_file(path)
         return self._cache.read(path, number)
 
+    def _all_labels(self) -> np.ndarray:
+        return self._labels
+
+    def _renumbered(
+        self, table: np.ndarray, class_names: Sequence[str]
+    ) -> FileSource:
+        other = self._with_class_names(class_names)
+        other._labels = table[self._labels]
+        return other
+
     def _name_of(self, index: int, element: Mapping[str, Any]) -> str:
         return readable(self._paths[index])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -58,6 +59,11 @@ class ImageSource:
     >>> example["images"].shape, example["segmentation_masks"].shape
     (TensorShape([64, 64, 3]), TensorShape([64, 64, 1]))
     """
+
+    # A derived class has `_reader`; `_name_of` for messages; `_all_labels` and
+    # `_renumbered` if there may be labels; `_groups` if it cannot be read in
+    # any order (`subset` then wants a `StreamSource`). A list `_paths` of its
+    # files tells its batches from others (`data.batches.identity`).
 
     # Whether `_reader` gives images rather than the contents of files.
     _is_decoded = False
@@ -142,12 +148,14 @@ class ImageSource:
         from keras_vicregl.data.streams.failures import readable
 
         with tf.device("cpu"):
-            encoded = self._reader()
+            read = self._reader()
             plan = epochs.Plan(_GROUP, False, order_seed is not None, (0, 1))
             groups = self._groups_in_order(plan, order_seed)
 
             def make(index: tf.Tensor, element: Any) -> dict:
-                example = encoded(index, element)
+                example = read(index, element)
+                if self._is_decoded:
+                    return example
                 note = self._note_dark(index, element)
                 return images.decode_example(example, self.mask_labels, note)
 
@@ -205,6 +213,28 @@ class ImageSource:
         outside the graph.
         """
         raise NotImplementedError
+
+    def _all_labels(self) -> np.ndarray:
+        """Labels (N,), int32, without decoding any image: of `labels_of`."""
+        raise NotImplementedError
+
+    def _renumbered(
+        self, table: np.ndarray, class_names: Sequence[str]
+    ) -> ImageSource:
+        """A copy with other numbers for its classes: of `match_classes`.
+
+        Args:
+            table: What each label becomes, and in its last row what -1 does.
+            class_names: Those of the classes then.
+        """
+        raise NotImplementedError
+
+    def _with_class_names(self, class_names: Sequence[str]) -> ImageSource:
+        """A copy of which nothing else is different."""
+        other = copy.copy(self)
+        other.class_names = tuple(class_names)
+        other.num_classes = len(class_names)
+        return other
 
     def _name_of(self, index: int, element: Mapping[str, Any]) -> str:
         """What to call an example in a message."""

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from keras_vicregl.data.sources.array_rows import rows_of
 from keras_vicregl.data.sources.arrays import ArraySource
-from keras_vicregl.data.sources.files import FileSource
 from keras_vicregl.data.sources.image_source import ImageSource
 from keras_vicregl.data.sources.tfds_source import StreamSource
-from keras_vicregl.views.keys import LABELS, NO_LABEL
+from keras_vicregl.views.keys import NO_LABEL
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -38,16 +37,7 @@ def labels_of(source: ImageSource) -> np.ndarray:
     """
     if source.num_classes is None:
         raise ValueError(f"Labels are needed, which {source!r} has not.")
-    if isinstance(source, ArraySource):
-        labels = source._arrays[LABELS]
-    elif isinstance(source, FileSource):
-        labels = source._labels
-    elif isinstance(source, SomeOf):
-        labels = labels_of(source._source)[source._indices]
-    else:
-        stream = source._stream.map(lambda example: example[LABELS])
-        labels = np.fromiter(stream.as_numpy_iterator(), np.int32)
-    return np.asarray(labels, np.int32)
+    return source._all_labels()
 
 
 def labelled(source: ImageSource) -> ImageSource:
@@ -140,6 +130,8 @@ class SomeOf(ImageSource):
         super().__init__(name, len(indices), **facts)
         self._source = source
         self._indices = indices
+        self._is_decoded = source._is_decoded
+        self._is_batched = source._is_batched
 
     def _reader(self) -> Callable[[Any, Any], dict]:
         import tensorflow as tf
@@ -147,6 +139,16 @@ class SomeOf(ImageSource):
         read = self._source._reader()
         indices = tf.constant(self._indices)
         return lambda index, element: read(tf.gather(indices, index), element)
+
+    def _all_labels(self) -> np.ndarray:
+        return self._source._all_labels()[self._indices]
+
+    def _renumbered(
+        self, table: np.ndarray, class_names: Sequence[str]
+    ) -> SomeOf:
+        other = self._with_class_names(class_names)
+        other._source = self._source._renumbered(table, class_names)
+        return other
 
     def _name_of(self, index: int, element: Mapping[str, Any]) -> str:
         return self._source._name_of(int(self._indices[index]), element)

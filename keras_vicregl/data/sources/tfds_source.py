@@ -5,8 +5,10 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from keras_vicregl.data.boxes import BOXES, packed
 from keras_vicregl.data.sources.image_source import ImageSource
@@ -15,7 +17,6 @@ from keras_vicregl.data.streams import epochs
 from keras_vicregl.views.keys import IMAGES, LABELS, MASKS, NO_LABEL
 
 if TYPE_CHECKING:
-    import numpy as np
     import tensorflow as tf
     import tensorflow_datasets as tfds
 
@@ -74,6 +75,19 @@ class StreamSource(ImageSource):
             return example
 
         return read
+
+    def _all_labels(self) -> np.ndarray:
+        labels = self._stream.map(lambda example: example[LABELS])
+        return np.fromiter(labels.as_numpy_iterator(), np.int32)
+
+    def _renumbered(
+        self, table: np.ndarray, class_names: Sequence[str]
+    ) -> StreamSource:
+        other = self._with_class_names(class_names)
+        other._stream = self._stream.map(
+            lambda example: _relabelled(example, table)
+        )
+        return other
 
     def _name_of(self, index: int, element: Mapping[str, Any]) -> str:
         if _NAME in element:
@@ -247,6 +261,17 @@ class _Keys:
             f"{', '.join(map(repr, possible))} of {self._name}. Received: "
             f"{what}={wanted!r}"
         )
+
+
+def _relabelled(example: dict[str, Any], table: np.ndarray) -> dict[str, Any]:
+    import tensorflow as tf
+
+    label = tf.cast(example[LABELS], tf.int64)
+    is_known = (label >= NO_LABEL) & (label < len(table) - 1)
+    row = tf.where(is_known, label, NO_LABEL) % len(table)
+    # What is out of range stays so: it is told of when it is read.
+    new = tf.where(is_known, tf.gather(table, row), NO_LABEL - 1)
+    return {**example, LABELS: tf.cast(new, example[LABELS].dtype)}
 
 
 def _has_boxes(feature: tfds.features.FeatureConnector) -> bool:
