@@ -237,9 +237,7 @@ def dense(method, seed, arguments, frames):
         figures = frozen(backbone, train, test, seed)
         result["head_epochs"] = HEAD_EPOCHS
     result |= {
-        "recipe": recipe.replace(
-            epochs=arguments.epochs or recipe.epochs
-        ).to_dict(),
+        "recipe": settings_of(recipe, arguments.epochs),
         "figures": percentages(figures),
         "training_seconds": round(seconds, 1),
         **surroundings(),
@@ -335,6 +333,12 @@ def draw(seed, arguments, frames):
         ),
         PICTURES / "segmentations.png",
     )
+
+
+def settings_of(recipe, epochs):
+    """What a recipe says, without its words for people."""
+    settings = recipe.replace(epochs=epochs or recipe.epochs).to_dict()
+    return {k: v for k, v in settings.items() if k not in ("time", "accuracy")}
 
 
 def percentages(figures):
