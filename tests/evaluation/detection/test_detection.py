@@ -29,6 +29,7 @@ SETTINGS = {"strides": (4, 8), "channels": 8, "depth": 1, "batch_size": 16}
 STRIDES_ONLY = types.SimpleNamespace(
     pyramid_outputs={"P2": None, "P3": None},
     pyramid_strides={"P2": 4, "P3": 8},
+    predict_on_batch=None,
 )
 
 
