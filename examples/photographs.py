@@ -32,6 +32,7 @@ A run of `dense` takes 11 minutes on one CPU core under TensorFlow.
 """
 
 import argparse
+import json
 import os
 import pathlib
 import time
@@ -215,10 +216,28 @@ def backbone_of(method, seed, arguments, frames):
     ), recipe
 
 
+def is_stored(path, arguments):
+    """Whether a run is there; one that was made otherwise is an error."""
+    if not path.exists():
+        return False
+    stored = json.loads(path.read_text())
+    epochs = stored.get("recipe", {}).get("epochs")
+    for name, there, asked in (
+        ("--split", stored["split"], arguments.split),
+        ("--epochs", epochs, arguments.epochs or epochs),
+    ):
+        if there != asked:
+            raise SystemExit(
+                f"{path} was made with {name} {there}, not {asked}: choose "
+                "other --results and --runs."
+            )
+    return True
+
+
 def dense(method, seed, arguments, frames):
     """Trains, judges and stores one run of the study `dense`."""
     path = arguments.results / f"{method}-{seed}.json"
-    if path.exists():
+    if is_stored(path, arguments):
         return
     start = time.monotonic()
     train, test = frames["train"], frames[arguments.split]
@@ -259,7 +278,7 @@ def labels(method, count, seed, arguments, frames):
 
     folder = arguments.results.with_name(f"{arguments.results.name}_labels")
     path = folder / f"{method}-{count}-{seed}.json"
-    if path.exists():
+    if is_stored(path, arguments):
         return
     start = time.monotonic()
     backbone, *_, recipe = backbone_of(method, seed, arguments, frames)
@@ -280,7 +299,7 @@ def labels(method, count, seed, arguments, frames):
         "labelled": count,
         "split": arguments.split,
         "training": {**TRAINING, "iterations": ITERATIONS["labels"]},
-        "recipe": recipe.name,
+        "recipe": settings_of(recipe, arguments.epochs),
         "figures": percentages(figures),
         "seconds": round(time.monotonic() - start, 1),
         **surroundings(),

@@ -147,6 +147,12 @@ def test_runs_are_stored_and_not_run_again(
     study.dense("both", 3, arguments, frames)
     study.labels("both", 2, 3, arguments, frames)
     assert not capsys.readouterr().out
+    arguments.split = "val"
+    with pytest.raises(SystemExit, match="--split test, not val"):
+        study.dense("both", 3, arguments, frames)
+    arguments.split, arguments.epochs = "test", 2
+    with pytest.raises(SystemExit, match="--epochs 1, not 2"):
+        study.labels("both", 2, 3, arguments, frames)
 
 
 def test_the_readme_has_the_table_of_the_stored_runs(study):
