@@ -104,27 +104,33 @@ def _traced_once(multi_view: MultiView) -> MultiViewLike:
     """
     import tensorflow as tf
 
+    recipe = _Recipe(multi_view)
+
+    def flat(values: Any) -> list[Any]:
+        return tf.nest.flatten(values, expand_composites=True)
+
     def views_of(example: dict[str, tf.Tensor]) -> Any:
-        spec = tf.nest.map_structure(
-            lambda each: tf.TensorSpec(each.shape, each.dtype), example
-        )
-        function = _traced(_Recipe(multi_view), tuple(sorted(spec.items())))
+        spec = tf.nest.map_structure(tf.type_spec_from_value, example)
+        with tf.init_scope(), tf.device("cpu"):
+            function = _traced(recipe).get_concrete_function(spec)
 
         def call(*arrays: np.ndarray) -> list[np.ndarray]:
             try:
                 # What calls this has no device of its own.
                 with tf.device("cpu"):
-                    views = function(tf.nest.pack_sequence_as(spec, arrays))
+                    given = map(tf.convert_to_tensor, arrays)
+                    views = function(
+                        tf.nest.pack_sequence_as(
+                            spec, list(given), expand_composites=True
+                        )
+                    )
             except tf.errors.OpError as error:
                 raise ValueError(error.message) from error
-            return [each.numpy() for each in tf.nest.flatten(views)]
+            return [each.numpy() for each in flat(views)]
 
-        made = tf.nest.flatten(function.structured_outputs)
+        made = flat(function.structured_outputs)
         views = tf.numpy_function(
-            call,
-            tf.nest.flatten(example),
-            [each.dtype for each in made],
-            stateful=False,
+            call, flat(example), [each.dtype for each in made], stateful=False
         )
         return tf.nest.pack_sequence_as(
             function.structured_outputs,
@@ -132,6 +138,7 @@ def _traced_once(multi_view: MultiView) -> MultiViewLike:
                 tf.ensure_shape(values, each.shape)
                 for values, each in zip(views, made, strict=True)
             ],
+            expand_composites=True,
         )
 
     return views_of
@@ -153,14 +160,11 @@ class _Recipe:
 
 
 @functools.lru_cache(maxsize=32)
-def _traced(recipe: _Recipe, spec: tuple) -> Any:
-    """The views of examples of a kind, as a function of TensorFlow."""
+def _traced(recipe: _Recipe) -> Any:
+    """A recipe as a function of TensorFlow, traced for each kind of example."""
     import tensorflow as tf
 
-    with tf.init_scope(), tf.device("cpu"):
-        return tf.function(
-            recipe.multi_view, autograph=False
-        ).get_concrete_function(dict(spec))
+    return tf.function(recipe.multi_view, autograph=False)
 
 
 def _two_at_a_time(groups: tf.data.Dataset, batch_of: Any) -> tf.data.Dataset:

@@ -8,7 +8,8 @@ tf = pytest.importorskip("tensorflow")
 pytest.importorskip("keras_cv")
 
 from keras_vicregl.data import as_dataset, steps_per_epoch, view_batches  # noqa: E402
-from keras_vicregl.data.batches import view_making  # noqa: E402
+from keras_vicregl.data.batches import pipeline, view_making  # noqa: E402
+from keras_vicregl.data.streams import epochs  # noqa: E402
 from keras_vicregl.views import MultiView  # noqa: E402
 
 COUNT = 10
@@ -280,6 +281,31 @@ def test_views_are_traced_once_for_all_epochs_of_equal_layers():
     assert view_making._traced.cache_info().misses == 2
     assert inputs["views"][0].dtype == tf.bfloat16
     assert inputs["views"][0].shape == (4, 5, 5, 3)
+
+
+def test_what_is_no_array_goes_past_the_views():
+    names = [f"image {number}" for number in range(COUNT)]
+    notes = [[number] * number for number in range(COUNT)]
+    data = tf.data.Dataset.from_tensor_slices(
+        {
+            **ARRAYS,
+            "name": names,
+            "notes": tf.ragged.constant(notes),
+            "more": {"number": np.arange(COUNT)},
+        }
+    )
+    batches = view_making.batches_of_views(
+        epochs.element_groups(
+            data, epochs.Plan(4, True, False, (0, 1)), None
+        ).map(lambda *group: (group, {"view_seed": tf.constant(0, tf.int64)})),
+        pipeline._DatasetSource(data),
+        MultiView.scenes(size=5),
+        epochs.Plan(4, True, False, (0, 1)),
+    )
+    views, _ = list(batches)[1]
+    assert [name.decode() for name in views["name"].numpy()] == names[4:8]
+    assert views["notes"].to_list() == notes[4:8]
+    np.testing.assert_array_equal(views["more"]["number"], [4, 5, 6, 7])
 
 
 @pytest.mark.every_backend
