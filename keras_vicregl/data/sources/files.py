@@ -146,8 +146,7 @@ def from_folder(
     numbers = num_classes = None
     folders, names = _folders_and_classes(found, class_names)
     if class_names is None:
-        parts = [part for each in found for part in each.parts()]
-        inner = sorted({each for part in parts for each in part[1:-1]})
+        inner = sorted(set().union(*(each.inner_folders() for each in found)))
         warn_of_looks(name, folders, names, inner, labels)
     warn_of_masks(name, paths)
     if labels and (class_names is not None or _are_classes(folders, names)):

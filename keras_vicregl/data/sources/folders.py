@@ -70,6 +70,16 @@ class Listing(NamedTuple):
         begin = len(os.path.join(self.root, ""))
         return [path[begin:].split(os.sep) for path in self.paths]
 
+    def inner_folders(self) -> set[str]:
+        """Names of folders that are deeper than those in the folder."""
+        begin = len(os.path.join(self.root, ""))
+        folders = {path.rpartition(os.sep)[0] for path in self.paths}
+        return {
+            name
+            for folder in folders
+            for name in folder[begin:].split(os.sep)[1:]
+        }
+
 
 def list_images(
     root: pathlib.Path, cache: bool | str | os.PathLike = False
@@ -244,15 +254,15 @@ def warn_of_masks(root: str, paths: Sequence[str]) -> None:
         root: What to call all of them.
         paths: Of all images.
     """
+    split = [os.path.splitext(path) for path in paths]
     stems = {}
-    for path in paths:
-        stems.setdefault(os.path.splitext(path)[0], path)
+    for path, (stem, _) in zip(paths, split, strict=True):
+        stems.setdefault(stem, path)
     found = []
-    for path in paths:
-        stem, end = os.path.splitext(path)
-        folder, name = os.path.split(stem)
+    for path, (stem, end) in zip(paths, split, strict=True):
+        folder, _, name = stem.rpartition(os.sep)
         match = _OF_MASK.fullmatch(name)
-        other = stems.get(match and os.path.join(folder, match[1]))
+        other = match and stems.get(os.path.join(folder, match[1]))
         if other is None and end.lower() == ".png" and stems[stem] != path:
             other = stems[stem]  # a photograph, .jpg
         if other is not None:
