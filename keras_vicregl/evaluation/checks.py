@@ -53,8 +53,7 @@ def check_classes(
         ValueError: If labels are not (N,) in [0, num_classes), or `test` has
             one that cannot be learnt.
     """
-    check_num_classes(num_classes)
-    classes = num_classes or count_classes(train)
+    classes = number_of_classes(num_classes, train)
     check_labels(train, classes, "train")
     check_labels(test, classes, "test")
     if num_classes is None:
@@ -116,13 +115,22 @@ def check_batch_size(batch_size: int) -> None:
         )
 
 
-def check_num_classes(num_classes: int | None) -> None:
-    """Raises a ValueError unless there can be so many classes."""
-    if num_classes is not None and not is_count(num_classes):
+def number_of_classes(
+    num_classes: int | None, labels: np.ndarray, ignored: int | None = None
+) -> int:
+    """The number that is given, or one more than the largest label.
+
+    Raises:
+        ValueError: If there cannot be so many classes.
+    """
+    if num_classes is None:
+        return count_classes(labels, ignored)
+    if not is_count(num_classes):
         raise ValueError(
             "num_classes must be None or at least 1, a whole number. Received: "
             f"num_classes={num_classes!r}"
         )
+    return num_classes
 
 
 def check_backbone(backbone: Any) -> None:

@@ -7,8 +7,7 @@ from keras import ops
 from keras_vicregl.data.sources.image_source import ImageSource
 from keras_vicregl.evaluation.checks import (
     check_labels,
-    check_num_classes,
-    count_classes,
+    number_of_classes,
 )
 from keras_vicregl.evaluation.classification.accuracy import (
     top_k_accuracy,
@@ -130,8 +129,7 @@ def check_knn(
     """
     _check_temperature(temperature)
     check_k(k, len(labels))
-    check_num_classes(num_classes)
-    num_classes = num_classes or count_classes(labels)
+    num_classes = number_of_classes(num_classes, labels)
     check_labels(labels, num_classes, "train")
     check_labels(test_labels, num_classes, "test")
     return num_classes

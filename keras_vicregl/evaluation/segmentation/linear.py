@@ -10,9 +10,8 @@ from keras_vicregl.data.sources.image_source import ImageSource
 from keras_vicregl.evaluation.checks import (
     check_batch_size,
     check_mask_range,
-    check_num_classes,
     check_training,
-    count_classes,
+    number_of_classes,
 )
 from keras_vicregl.evaluation.features.batches import Data
 from keras_vicregl.evaluation.features.extraction import (
@@ -192,8 +191,7 @@ def check_segmentation(
         np.where(np.isin(each, others), first, each) if others else each
         for each in (masks, test_masks)
     )
-    check_num_classes(num_classes)
-    num_classes = num_classes or count_classes(masks, first)
+    num_classes = number_of_classes(num_classes, masks, first)
     return (
         num_classes,
         first,
