@@ -1,9 +1,11 @@
 """What studies share: methods, a run's pretraining, and stored results."""
 
+import argparse
 import functools
 import importlib.metadata
 import json
 import os
+import pathlib
 import platform
 import statistics
 
@@ -42,6 +44,26 @@ TITLES = {
     "vicreg_again": "VICReg, then VICReg once more",
     "feature_later": "VICReg, then feature only",
 }
+
+
+def study_parser(description, results, runs):
+    """Options that all studies have.
+
+    Args:
+        description: the docstring of the script.
+        results: where what runs have found is kept, by default.
+        runs: where their checkpoints are, by default.
+    """
+    parser = argparse.ArgumentParser(
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    add("--results", type=pathlib.Path, default=results)
+    add("--runs", type=pathlib.Path, default=pathlib.Path(runs))
+    add("--table", action="store_true", help="print it, and train nothing")
+    return parser
 
 
 def pretrained(recipe, method, seed, epochs, folder, source):
@@ -123,6 +145,20 @@ def _processor():
         return platform.processor() or platform.machine()
 
 
+def stored_run(path):
+    """What is stored of a run, or None."""
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def check_same(path, option, there, asked):
+    """An error where a stored run was made otherwise than is asked for."""
+    if there != asked:
+        raise SystemExit(
+            f"{path} was made with {option} {there}, not {asked}: choose other "
+            "--results and --runs."
+        )
+
+
 def store(result, path):
     """Writes JSON to another name first, so that none is ever half written."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -144,6 +180,19 @@ def read_results(folder):
     return {
         name: [run for run in runs if run["method"] == name] for name in names
     }
+
+
+def changes(runs, baseline, figure):
+    """Of a figure, over the baseline's run of the same seed.
+
+    These have the same initial weights, views and test.
+    """
+    before = {run["seed"]: run["figures"][figure] for run in baseline}
+    return [
+        run["figures"][figure] - before[run["seed"]]
+        for run in runs
+        if run["seed"] in before
+    ]
 
 
 def spread(values, unit="", sign=""):

@@ -18,7 +18,6 @@ measure of cost, `--times` takes steps of all methods in turn, and keeps the
 ratios beside the results, in `step_times.json`.
 """
 
-import argparse
 import functools
 import json
 import os
@@ -30,11 +29,15 @@ from _study import (
     METHODS,
     STARTS,
     TITLES,
+    changes,
+    check_same,
     pretrained,
     read_results,
     rounded,
     spread,
     store,
+    stored_run,
+    study_parser,
 )
 
 RESULTS = pathlib.Path(__file__).parents[1] / "guides" / "results" / "ablation"
@@ -46,18 +49,11 @@ METRICS = {"linear": "linear top-1", "knn": "kNN top-1", "miou": "mIoU"}
 
 
 def parse_arguments():
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = study_parser(__doc__, RESULTS, "runs/ablation")
     add = parser.add_argument
     add("--methods", nargs="+", default=list(METHODS), choices=METHODS)
-    add("--seeds", type=int, nargs="+", default=[0, 1, 2])
     add("--epochs", type=int, default=EPOCHS)
-    add("--results", type=pathlib.Path, default=RESULTS)
-    add("--runs", type=pathlib.Path, default=pathlib.Path("runs/ablation"))
     add("--times", action="store_true", help="time steps, and train nothing")
-    add("--table", action="store_true", help="print it, and train nothing")
     return parser.parse_args()
 
 
@@ -96,13 +92,8 @@ def evaluate(backbone, scenes, seed):
 def run(method, seed, arguments, scenes):
     """Trains, evaluates and stores one run."""
     path = arguments.results / f"{method}-{seed}.json"
-    if path.exists():
-        stored = json.loads(path.read_text())["epochs"]
-        if stored != arguments.epochs:
-            raise SystemExit(
-                f"{path} is of {stored} epochs, not {arguments.epochs}: choose "
-                "other --results and --runs."
-            )
+    if stored := stored_run(path):
+        check_same(path, "--epochs", stored["epochs"], arguments.epochs)
         return
     from keras_vicregl.data import load
     from keras_vicregl.recipes import RECIPES
@@ -212,23 +203,13 @@ def table(results, times):
         + " | mIoU over VICReg | time of a step |",
         "|---|---:|" + "---:|" * (len(METRICS) + 2),
     ]
-    baseline = {
-        run["seed"]: run["figures"]["miou"] for run in results.get("vicreg", [])
-    }
     for method, runs in results.items():
         values = {m: [run["figures"][m] for run in runs] for m in METRICS}
-        # Seed by seed: the same initial weights, views and test.
-        changes = [
-            run["figures"]["miou"] - baseline[run["seed"]]
-            for run in runs
-            if run["seed"] in baseline
-        ]
+        gains = changes(runs, results.get("vicreg", []), "miou")
         cells = [TITLES[method], str(len(runs))]
         cells += [spread(values[metric], " %") for metric in METRICS]
         cells.append(
-            ""
-            if method == "vicreg" or not changes
-            else spread(changes, "", "+")
+            "" if method == "vicreg" or not gains else spread(gains, "", "+")
         )
         cells.append(f"x {times[method]:.1f}" if method in times else "")
         lines.append("| " + " | ".join(cells) + " |")

@@ -31,8 +31,7 @@ the seeds or methods it is given. Nothing was chosen by the test split: see
 A run of `dense` takes 11 minutes on one CPU core under TensorFlow.
 """
 
-import argparse
-import json
+import functools
 import os
 import pathlib
 import time
@@ -40,11 +39,15 @@ import time
 from _study import (
     METHODS,
     TITLES,
+    changes,
+    check_same,
     pretrained,
     read_results,
     rounded,
     spread,
     store,
+    stored_run,
+    study_parser,
     surroundings,
 )
 
@@ -101,10 +104,7 @@ DRAWN = {"random": "random", "vicreg": "VICReg", "both": "VICRegL"}
 
 
 def parse_arguments():
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = study_parser(__doc__, RESULTS, "runs/camvid")
     add = parser.add_argument
     add("camvid", nargs="?", type=pathlib.Path, help="folder of the frames")
     add(
@@ -121,12 +121,8 @@ def parse_arguments():
         help="of the study `dense`",
     )
     add("--labelled", nargs="+", type=int, default=list(LABELLED))
-    add("--seeds", type=int, nargs="+", default=[0, 1, 2])
     add("--epochs", type=int, help="of pretraining; by default the recipe's")
     add("--split", default="test", help="what is judged on")
-    add("--results", type=pathlib.Path, default=RESULTS)
-    add("--runs", type=pathlib.Path, default=pathlib.Path("runs/camvid"))
-    add("--table", action="store_true", help="print it, and train nothing")
     arguments = parser.parse_args()
     if arguments.camvid is None and not arguments.table:
         parser.error("the folder of CamVid is needed, but for --table")
@@ -151,18 +147,6 @@ def read_frames(folder, split):
         images.append(np.rint(blocks.mean((1, 3))).astype("uint8"))
         masks.append(example["segmentation_masks"][1::2, 1::2])
     return {"images": np.stack(images), "segmentation_masks": np.stack(masks)}
-
-
-class Frames:
-    """Splits, read when they are asked for and kept."""
-
-    def __init__(self, folder):
-        self.folder, self.splits = folder, {}
-
-    def __getitem__(self, split):
-        if split not in self.splits:
-            self.splits[split] = read_frames(self.folder, split)
-        return self.splits[split]
 
 
 def frozen(backbone, train, test, seed):
@@ -202,6 +186,8 @@ def trained(backbone, train, test, seed, iterations):
 
 def backbone_of(method, seed, arguments, frames):
     """The pretrained backbone, its logs, the seconds, and the recipe."""
+    import numpy as np
+
     from keras_vicregl.data import load
     from keras_vicregl.recipes import RECIPES
 
@@ -212,36 +198,55 @@ def backbone_of(method, seed, arguments, frames):
         seed,
         arguments.epochs or recipe.epochs,
         arguments.runs / f"{method}-{seed}",
-        load(frames["train+val"]["images"]),
+        load(np.concatenate([frames(s)["images"] for s in ("train", "val")])),
     ), recipe
 
 
-def is_stored(path, arguments):
-    """Whether a run is there; one that was made otherwise is an error."""
-    if not path.exists():
+def is_done(path, arguments):
+    """Whether a run is stored; one that was made otherwise is an error."""
+    run = stored_run(path)
+    if run is None:
         return False
-    stored = json.loads(path.read_text())
-    epochs = stored.get("recipe", {}).get("epochs")
-    for name, there, asked in (
-        ("--split", stored["split"], arguments.split),
-        ("--epochs", epochs, arguments.epochs or epochs),
-    ):
-        if there != asked:
-            raise SystemExit(
-                f"{path} was made with {name} {there}, not {asked}: choose "
-                "other --results and --runs."
-            )
+    check_same(path, "--split", run["split"], arguments.split)
+    if arguments.epochs:
+        epochs = run["recipe"]["epochs"]
+        check_same(path, "--epochs", epochs, arguments.epochs)
     return True
+
+
+def keep(result, recipe, figures, path, arguments, start):
+    """Stores a run with what all have, and says so."""
+    settings = recipe.replace(
+        epochs=arguments.epochs or recipe.epochs
+    ).to_dict()
+    result = {
+        **result,
+        "split": arguments.split,
+        # Without its words for people.
+        "recipe": {
+            name: value
+            for name, value in settings.items()
+            if name not in ("time", "accuracy")
+        },
+        "figures": percentages(figures),
+        **surroundings(),
+    }
+    store(result, path)
+    print(
+        f"{path.stem}: mIoU {result['figures']['mean_iou']:.1f} % "
+        f"({time.monotonic() - start:.0f} s)",
+        flush=True,
+    )
 
 
 def dense(method, seed, arguments, frames):
     """Trains, judges and stores one run of the study `dense`."""
     path = arguments.results / f"{method}-{seed}.json"
-    if is_stored(path, arguments):
+    if is_done(path, arguments):
         return
     start = time.monotonic()
-    train, test = frames["train"], frames[arguments.split]
-    result = {"method": method, "seed": seed, "split": arguments.split}
+    train, test = frames("train"), frames(arguments.split)
+    result = {"method": method, "seed": seed}
     supervised = method == SUPERVISED
     backbone, history, seconds, recipe = backbone_of(
         "random" if supervised else method, seed, arguments, frames
@@ -258,18 +263,10 @@ def dense(method, seed, arguments, frames):
         figures = frozen(backbone, train, test, seed)
         result["head_epochs"] = HEAD_EPOCHS
     result |= {
-        "recipe": settings_of(recipe, arguments.epochs),
-        "figures": percentages(figures),
         "training_seconds": round(seconds, 1),
-        **surroundings(),
         "history": rounded(history),
     }
-    store(result, path)
-    print(
-        f"{path.stem}: mIoU {result['figures']['mean_iou']:.1f} % "
-        f"({time.monotonic() - start:.0f} s)",
-        flush=True,
-    )
+    keep(result, recipe, figures, path, arguments, start)
 
 
 def labels(method, count, seed, arguments, frames):
@@ -278,18 +275,18 @@ def labels(method, count, seed, arguments, frames):
 
     folder = arguments.results.with_name(f"{arguments.results.name}_labels")
     path = folder / f"{method}-{count}-{seed}.json"
-    if is_stored(path, arguments):
+    if is_done(path, arguments):
         return
     start = time.monotonic()
     backbone, *_, recipe = backbone_of(method, seed, arguments, frames)
-    train = frames["train"]
+    train = frames("train")
     # The same frames for all methods, fewer a part of more.
     chosen = np.random.default_rng(seed).permutation(len(train["images"]))
     chosen = np.sort(chosen[:count])
     figures = trained(
         backbone,
         {name: values[chosen] for name, values in train.items()},
-        frames[arguments.split],
+        frames(arguments.split),
         seed,
         ITERATIONS["labels"],
     )
@@ -297,19 +294,10 @@ def labels(method, count, seed, arguments, frames):
         "method": method,
         "seed": seed,
         "labelled": count,
-        "split": arguments.split,
         "training": {**TRAINING, "iterations": ITERATIONS["labels"]},
-        "recipe": settings_of(recipe, arguments.epochs),
-        "figures": percentages(figures),
         "seconds": round(time.monotonic() - start, 1),
-        **surroundings(),
     }
-    store(result, path)
-    print(
-        f"{path.stem}: mIoU {result['figures']['mean_iou']:.1f} % "
-        f"({result['seconds']:.0f} s)",
-        flush=True,
-    )
+    keep(result, recipe, figures, path, arguments, start)
 
 
 def draw(seed, arguments, frames):
@@ -323,7 +311,7 @@ def draw(seed, arguments, frames):
         save,
     )
 
-    test = frames[arguments.split]
+    test = frames(arguments.split)
     chosen = np.linspace(0, len(test["images"]) - 1, SHOWN + 2)[1:-1]
     shown = {name: v[chosen.astype(int)] for name, v in test.items()}
     images, masks = shown["images"], shown["segmentation_masks"]
@@ -334,7 +322,7 @@ def draw(seed, arguments, frames):
         maps[title] = features["features"]
         segmenter = train_segmentation(
             backbone,
-            frames["train"],
+            frames("train"),
             shown,
             num_classes=len(CLASSES),
             ignore_label=IGNORE,
@@ -356,12 +344,6 @@ def draw(seed, arguments, frames):
     )
 
 
-def settings_of(recipe, epochs):
-    """What a recipe says, without its words for people."""
-    settings = recipe.replace(epochs=epochs or recipe.epochs).to_dict()
-    return {k: v for k, v in settings.items() if k not in ("time", "accuracy")}
-
-
 def percentages(figures):
     """Fractions in percent, and classes by name."""
     names = {f"iou_{i}": f"iou_{name}" for i, name in enumerate(CLASSES)}
@@ -377,26 +359,17 @@ def dense_table(results):
         "| backbone | seeds | mIoU | pixel accuracy | mIoU over VICReg |",
         "|---|---:|---:|---:|---:|",
     ]
-    baseline = {
-        run["seed"]: run["figures"]["mean_iou"]
-        for run in results.get("vicreg", [])
-    }
     for method, runs in results.items():
         figures = [run["figures"] for run in runs]
-        # Seed by seed: the same initial weights and views.
-        changes = [
-            run["figures"]["mean_iou"] - baseline[run["seed"]]
-            for run in runs
-            if run["seed"] in baseline
-        ]
+        gains = changes(runs, results.get("vicreg", []), "mean_iou")
         cells = [
             TITLES[method],
             str(len(runs)),
             spread([each["mean_iou"] for each in figures], " %"),
             spread([each["pixel_accuracy"] for each in figures], " %"),
             ""
-            if method in ("vicreg", SUPERVISED) or not changes
-            else spread(changes, sign="+"),
+            if method in ("vicreg", SUPERVISED) or not gains
+            else spread(gains, sign="+"),
         ]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
@@ -440,7 +413,8 @@ def main():
         print_tables(arguments.results)
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    frames = Frames(arguments.camvid)
+    # Splits, read when they are asked for, and once.
+    frames = functools.cache(functools.partial(read_frames, arguments.camvid))
     for seed in arguments.seeds:
         if "dense" in arguments.studies:
             for method in arguments.methods:

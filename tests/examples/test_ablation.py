@@ -1,10 +1,10 @@
 """The ablation: what a run stores, and what the table says of stored runs."""
 
 import argparse
-import importlib.util
 import json
 import pathlib
 
+import ablation
 import keras
 import pytest
 from backend_tools import eager_steps
@@ -14,22 +14,12 @@ from keras_vicregl.data import digit_scenes
 ROOT = pathlib.Path(__file__).parents[2]
 
 
-@pytest.fixture
-def ablation(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "examples")
-    path = ROOT / "examples" / "ablation.py"
-    spec = importlib.util.spec_from_file_location("ablation", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def a_run(method, seed, miou):
     figures = {"linear": 50.0, "knn": 20.0, "miou": miou, "rank": 10.0}
     return {"method": method, "seed": seed, "figures": figures}
 
 
-def test_table(ablation, tmp_path):
+def test_table(tmp_path):
     runs = [
         a_run("both", 1, 21.0),
         a_run("both", 0, 23.0),
@@ -53,7 +43,7 @@ def test_table(ablation, tmp_path):
     assert lines[2].endswith("| -10.0 |  |")
 
 
-def test_times_are_kept_beside_the_runs(ablation, tmp_path):
+def test_times_are_kept_beside_the_runs(tmp_path):
     runs = tmp_path / "runs"
     assert ablation.read_times(runs) == {}
     times = {"over_vicreg": {"vicreg": 1.0, "both": 1.3}}
@@ -65,7 +55,7 @@ def test_times_are_kept_beside_the_runs(ablation, tmp_path):
 @pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="once is enough"
 )
-def test_a_run_is_stored_and_not_run_again(ablation, tmp_path, monkeypatch):
+def test_a_run_is_stored_and_not_run_again(tmp_path, monkeypatch):
     sizes = {"train": 128, "test": 64}
     monkeypatch.setattr(ablation, "SCENES", sizes)
     arguments = argparse.Namespace(
@@ -93,7 +83,7 @@ def test_a_run_is_stored_and_not_run_again(ablation, tmp_path, monkeypatch):
 @pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="once is enough"
 )
-def test_steps_are_timed_beside_those_of_vicreg(ablation, monkeypatch):
+def test_steps_are_timed_beside_those_of_vicreg(monkeypatch):
     chosen = {name: ablation.METHODS[name] for name in ("random", "vicreg")}
     monkeypatch.setattr(ablation, "METHODS", chosen)
     times = ablation.time_steps(rounds=3)
@@ -102,7 +92,7 @@ def test_steps_are_timed_beside_those_of_vicreg(ablation, monkeypatch):
     assert 0 < times["seconds"]["vicreg"] < 60
 
 
-def test_the_readme_has_the_table_of_the_stored_runs(ablation):
+def test_the_readme_has_the_table_of_the_stored_runs():
     table = ablation.table(
         ablation.read_results(ablation.RESULTS), ablation.read_times()
     )

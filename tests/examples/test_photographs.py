@@ -1,26 +1,17 @@
 """The study of real photographs: what runs store, and what tables say."""
 
 import argparse
-import importlib.util
+import functools
 import json
 import pathlib
 
 import keras
 import numpy as np
+import photographs as study
 import pytest
 from backend_tools import eager_steps
 
 ROOT = pathlib.Path(__file__).parents[2]
-
-
-@pytest.fixture
-def study(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "examples")
-    path = ROOT / "examples" / "photographs.py"
-    spec = importlib.util.spec_from_file_location("photographs", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
@@ -56,7 +47,7 @@ def stored(folder, runs):
         (folder / f"{number}.json").write_text(json.dumps(run))
 
 
-def test_table_of_the_dense_study(study, tmp_path):
+def test_table_of_the_dense_study(tmp_path):
     runs = [
         a_run("supervised", 0, 40.0),
         a_run("both", 1, 21.0),
@@ -77,7 +68,7 @@ def test_table_of_the_dense_study(study, tmp_path):
     assert lines[4].endswith("| 1 | 40.0 % | 80.0 % |  |")
 
 
-def test_table_of_the_labels(study, tmp_path):
+def test_table_of_the_labels(tmp_path):
     runs = [
         a_run("both", 0, 23.0, labelled=5),
         a_run("both", 1, 25.0, labelled=5),
@@ -96,7 +87,7 @@ def test_table_of_the_labels(study, tmp_path):
 @pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="once is enough"
 )
-def test_frames_are_halved(study, camvid):
+def test_frames_are_halved(camvid):
     frames = study.read_frames(camvid, "train+val")
     assert frames["images"].shape == (64, 48, 64, 3)
     assert frames["segmentation_masks"].shape[:3] == (64, 48, 64)
@@ -113,7 +104,7 @@ def test_frames_are_halved(study, camvid):
     keras.backend.backend() != "tensorflow", reason="once is enough"
 )
 def test_runs_are_stored_and_not_run_again(
-    study, camvid, tmp_path, monkeypatch, capsys
+    camvid, tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setattr(study, "ITERATIONS", {"supervised": 2, "labels": 2})
     monkeypatch.setitem(study.TRAINING, "warmup", 1)
@@ -124,7 +115,7 @@ def test_runs_are_stored_and_not_run_again(
         results=tmp_path / "results",
         runs=tmp_path / "runs",
     )
-    frames = study.Frames(camvid)
+    frames = functools.cache(functools.partial(study.read_frames, camvid))
     with eager_steps():
         study.dense("both", 3, arguments, frames)
         study.dense("supervised", 3, arguments, frames)
@@ -155,6 +146,6 @@ def test_runs_are_stored_and_not_run_again(
         study.labels("both", 2, 3, arguments, frames)
 
 
-def test_the_readme_has_the_table_of_the_stored_runs(study):
+def test_the_readme_has_the_table_of_the_stored_runs():
     table = study.dense_table(study.read_results(study.RESULTS))
     assert table in (ROOT / "README.md").read_text()
