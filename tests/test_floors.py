@@ -20,6 +20,7 @@ ROOT = pathlib.Path(keras_vicregl.__file__).parent
 # From the ground up: a package uses those before it.
 FLOORS = (
     "storage",
+    "precision",
     "views",
     "distribution",
     "optimizers",
@@ -34,6 +35,7 @@ FLOORS = (
 )
 # The rooms of a floor, likewise. Modules of the floor itself are not in one.
 ROOMS = {
+    "precision": ("backends",),
     "views": ("drawing", "pixels", "layers", "rendering"),
     "distribution": ("backends", "environment"),
     "data": ("decoding", "streams", "sources", "batches"),

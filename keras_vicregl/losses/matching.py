@@ -9,6 +9,7 @@ from typing import Any
 from keras import ops
 
 from keras_vicregl.losses.statistics import float32
+from keras_vicregl.precision import matmul
 
 
 def location_distances(p: Any, q: Any) -> Any:
@@ -42,7 +43,7 @@ def feature_distances(a: Any, b: Any) -> Any:
     """
     a = ops.stop_gradient(float32(a))
     b = ops.stop_gradient(float32(b))
-    products = ops.matmul(a, ops.swapaxes(b, -1, -2))
+    products = matmul(a, ops.swapaxes(b, -1, -2))
     a_squared = ops.sum(ops.square(a), axis=-1)[..., :, None]
     b_squared = ops.sum(ops.square(b), axis=-1)[..., None, :]
     return a_squared + b_squared - 2.0 * products

@@ -21,6 +21,7 @@ from keras_vicregl.distribution.collectives import (
     replica_mean,
     replica_sum,
 )
+from keras_vicregl.precision import matmul
 
 EPSILON = 1e-4
 
@@ -153,11 +154,11 @@ def variance_covariance(
         deviation = ops.sqrt(variance + epsilon)
         if by_samples:
             everyone = replica_gather(centred, axis=-2)
-            product = ops.matmul(centred, ops.swapaxes(everyone, -1, -2))
+            product = matmul(centred, ops.swapaxes(everyone, -1, -2))
             squares = replica_sum(ops.sum(ops.square(product), axis=(-2, -1)))
         else:
             everyone = None
-            product = ops.matmul(ops.swapaxes(centred, -1, -2), centred)
+            product = matmul(ops.swapaxes(centred, -1, -2), centred)
             product = replica_sum(product)
             squares = ops.sum(ops.square(product), axis=(-2, -1))
         squares = squares / ops.square(freedom)
@@ -174,9 +175,9 @@ def variance_covariance(
             # On the product, the smaller of the two.
             scaled = per_slot * product
             if by_samples:
-                through_product = ops.matmul(scaled, everyone)
+                through_product = matmul(scaled, everyone)
             else:
-                through_product = ops.matmul(centred, scaled)
+                through_product = matmul(centred, scaled)
             active = ops.cast(deviation < 1.0, "float32")
             per_channel = 4.0 * to_shared * variance
             per_channel = per_channel + to_hinge * active / deviation
