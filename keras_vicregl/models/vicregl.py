@@ -40,6 +40,7 @@ from keras_vicregl.models.plumbing import (
 from keras_vicregl.models.recompute import Recomputed
 from keras_vicregl.models.train_step import TrainStep
 from keras_vicregl.models.warning_callbacks import FitGuard, WarnOnSlowNorms
+from keras_vicregl.precision import FullPrecisionDense
 from keras_vicregl.views import MultiView
 from keras_vicregl.views.geometry import positions
 
@@ -233,7 +234,7 @@ class VICRegL(TrainStep, CheckedArguments, keras.Model):
                 dtype=self.dtype_policy,
             )
         if num_classes is not None:
-            self.classifier = keras.layers.Dense(
+            self.classifier = FullPrecisionDense(
                 num_classes, name="classifier", dtype="float32"
             )
             self.classifier.build((None, channels))

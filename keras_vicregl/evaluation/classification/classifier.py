@@ -12,6 +12,7 @@ from keras import ops
 
 from keras_vicregl.models.backbones.copies import copy_of
 from keras_vicregl.models.plumbing import feature_channels
+from keras_vicregl.precision import FullPrecisionDense
 from keras_vicregl.views import MultiView, ViewGroup
 from keras_vicregl.views.rendering.device import device_views
 
@@ -54,7 +55,7 @@ class Classifier(keras.Model):
         self.backbone_learning_rate = backbone_learning_rate
         self.views = views
         heads = len(self.learning_rates)
-        self.heads = keras.layers.Dense(heads * num_classes, dtype="float32")
+        self.heads = FullPrecisionDense(heads * num_classes, dtype="float32")
         self.heads.build((None, channels))
         rng = np.random.default_rng(seed)
         initial = rng.normal(0, 0.01, (channels, num_classes))

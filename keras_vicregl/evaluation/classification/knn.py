@@ -1,5 +1,7 @@
 """Classification by the nearest neighbours in feature space."""
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
@@ -20,6 +22,7 @@ from keras_vicregl.evaluation.features.extraction import (
     train_and_test,
 )
 from keras_vicregl.models.arguments import is_count
+from keras_vicregl.precision import matmul
 
 # Of the block of similarities that is held at a time: 128 MiB in float32.
 _MAX_SIMILARITIES = 2**25
@@ -175,10 +178,15 @@ def _nearest(
     values, indices = [], []
     for start in range(0, len(queries), rows):
         block = ops.convert_to_tensor(queries[start : start + rows])
-        top = ops.top_k(ops.matmul(block, transposed), k)
+        top = most_similar(block, transposed, k)
         values.append(ops.convert_to_numpy(top[0]))
         indices.append(ops.convert_to_numpy(top[1]))
     return np.concatenate(values), np.concatenate(indices)
+
+
+def most_similar(queries: Any, bank: Any, k: int) -> tuple[Any, Any]:
+    """The k largest of the inner products of queries (Q, F) and bank (F, N)."""
+    return ops.top_k(matmul(queries, bank), k)
 
 
 def _votes(

@@ -12,6 +12,7 @@ from keras_vicregl.evaluation.checks import (
 )
 from keras_vicregl.evaluation.segmentation.confusion import class_iou, mean_iou
 from keras_vicregl.evaluation.segmentation.resizing import upsample_scores
+from keras_vicregl.precision import FullPrecisionPointwise
 
 
 def linear_head(
@@ -34,7 +35,7 @@ def linear_head(
     parts = [
         keras.Input((None, None, channels)),
         layers.BatchNormalization(momentum=0.9, epsilon=1e-5, dtype="float32"),
-        layers.Conv2D(
+        FullPrecisionPointwise(
             num_classes,
             1,
             kernel_initializer=keras.initializers.RandomNormal(

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from keras import ops
 
+from keras_vicregl.precision import matmul
+
 
 def resize_maps(maps: Any, size: tuple[Any, Any]) -> Any:
     """Resizes maps (B, h, w, F) bilinearly to (B, *size, F).
@@ -48,7 +50,7 @@ def upsample_scores(scores: Any, size: tuple[int, int]) -> Any:
 def resize_classes(scores: Any, size: tuple[int, int]) -> Any:
     """Resizes scores (B, C, h, w) bilinearly to (B, C, *size)."""
     rows, columns = map(_interpolation, size, scores.shape[2:])
-    return ops.matmul(ops.matmul(rows, scores), ops.transpose(columns))
+    return matmul(matmul(rows, scores), ops.transpose(columns))
 
 
 def _interpolation(size: Any, samples: Any) -> Any:
