@@ -2,7 +2,7 @@
 Title: Pretraining on many devices
 Author: The keras_vicregl authors
 Date created: 2026/11/25
-Last modified: 2026/11/25
+Last modified: 2026/11/27
 Description: One VICRegL model on several GPUs, several machines or a TPU.
 Accelerator: None
 """
@@ -140,6 +140,26 @@ for its own share of them.
 - Float32 rounds differently when sums are made in another order. Two runs on 1
   and 8 devices are the same in each step to 1e-5, not bit by bit, and drift
   apart over thousands of steps as two runs with different rounding do.
+
+## What accelerators round
+
+GPUs from NVIDIA's Ampere on and TPUs round the factors of float32 products, to
+11 or 8 of their 24 bits, unless asked otherwise. That is what backbone and
+expanders get. All products of the objective and its gradients, of linear heads
+and of nearest neighbours ask for float32: rounded, they would pick other matches
+and move covariances in the third digit.
+
+| | how | what is not possible |
+|---|---|---|
+| JAX | each product, and its gradients, asks for the highest precision | |
+| TensorFlow | while TF32 is allowed, as by default, and there is a GPU that has it, or a TPU, a product is made of six, of parts that no device rounds | asking for one product: `tf.config.experimental.enable_tensor_float_32_execution(False)` is for the whole process, backbone included, and then products are single |
+| PyTorch | products are in float32 by default; if you have allowed TF32, the switches are set back for the moment of a product | asking for one product: what other threads make in this moment is in float32 too |
+
+`keras_vicregl.precision` has the details. *This has not been run on an
+accelerator*; the tests read the programs of JAX and TensorFlow, and round
+factors on the CPU as a TPU does.
+
+## What does not work
 
 Not every combination works in Keras; those that do not are refused before
 training, with a way around:
