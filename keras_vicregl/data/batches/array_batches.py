@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -119,6 +120,9 @@ class ArrayBatches(keras.utils.PyDataset):
         source = ArraySource(self._arrays)
         self.identity = identity_of(source, self._plan, self._seed)
         self.examples = examples_of(self._count, self._plan, self._seed)
+        self._last_taken = (0, 0.0)
+        self._thread: int | None = None
+        self._runs_ahead = False
         self._lock = threading.Lock()
         self._present = None
         self._within_epoch = self._reached_the_end = False
@@ -142,7 +146,10 @@ class ArrayBatches(keras.utils.PyDataset):
             )
         if step == self._steps - 1:
             self._reached_the_end = True
-        return self._batch(epoch, step)
+        batch = self._batch(epoch, step)
+        self._runs_ahead |= threading.get_ident() != self._thread
+        self._last_taken = (self._last_taken[0] + 1, time.perf_counter())
+        return batch
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
         """The batches of one epoch, which has then passed."""
@@ -153,9 +160,20 @@ class ArrayBatches(keras.utils.PyDataset):
                 self._pass()
             yield batch
 
+    def last_taken(self) -> tuple[int, float] | None:
+        """How many batches `fit` has taken, and when the last.
+
+        Returns:
+            A count and a time of `time.perf_counter`; `None` where batches are
+            prepared ahead, in other threads: with more `workers`, and under
+            TensorFlow.
+        """
+        return None if self._runs_ahead else self._last_taken
+
     def on_epoch_begin(self) -> None:
-        """Called by `fit`."""
+        """Called by `fit`, in the thread that trains."""
         self._within_epoch = True
+        self._thread, self._runs_ahead = threading.get_ident(), False
 
     def on_epoch_end(self) -> None:
         """Called by `fit`: the next epoch follows, if this one was whole."""

@@ -159,6 +159,7 @@ def view_batches(
     # Not on a GPU, where constants would stay.
     with tf.device("cpu"):
         position = epochs.Position((epoch, step), fixed)
+        taken = epochs.Taken()
         groups = epochs.epochs(
             lambda order_seed: source._groups(plan, order_seed),
             seed=seed,
@@ -172,7 +173,7 @@ def view_batches(
         batches = batches.prefetch(
             tf.data.AUTOTUNE if prefetch is None else prefetch
         )
-        batches = epochs.finish_epochs(batches, position, steps)
+        batches = epochs.finish_epochs(batches, position, steps, taken)
         if not step and steps != tf.data.UNKNOWN_CARDINALITY:
             batches = batches.apply(
                 tf.data.experimental.assert_cardinality(steps)
@@ -180,6 +181,7 @@ def view_batches(
     # For `fit` and `pretrain`.
     batches.multi_view = multi_view
     batches.identity = identity_of(source, plan, seed)
+    batches.last_taken = taken.last
     # What a `tf.data.Dataset` shuffles only it knows.
     if not isinstance(source, _DatasetSource):
         batches.examples = examples_of(source._cardinality, plan, seed)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import threading
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -79,6 +80,25 @@ class Position:
         return np.int64(0)
 
 
+class Taken:
+    """When the consumer of batches got the last one.
+
+    Of Python like `Position`, and for the same reason.
+    """
+
+    def __init__(self) -> None:
+        self._last = (0, 0.0)
+
+    def last(self) -> tuple[int, float]:
+        """How many were taken, and when the last: `time.perf_counter`."""
+        return self._last
+
+    def note(self) -> np.int64:
+        """Note that one is taken; returns 0."""
+        self._last = (self._last[0] + 1, time.perf_counter())
+        return np.int64(0)
+
+
 def epochs(
     groups_of: Callable[[tf.Tensor], tf.data.Dataset],
     *,
@@ -134,12 +154,13 @@ def epochs(
 
 
 def finish_epochs(
-    batches: tf.data.Dataset, position: Position, steps: int
+    batches: tf.data.Dataset, position: Position, steps: int, taken: Taken
 ) -> tf.data.Dataset:
     """Batches without the facts of `epochs`, which tell `position` of its end.
 
     Nothing may run ahead of what is made here: an epoch has passed when the
-    consumer has taken its last batch, not when that has been prepared.
+    consumer has taken its last batch, not when that has been prepared. The same
+    holds for what `taken` notes.
     """
     import tensorflow as tf
 
@@ -152,7 +173,8 @@ def finish_epochs(
             lambda: finish(facts["epoch"]),
             lambda: tf.constant(0, tf.int64),
         )
-        with tf.control_dependencies([zero]):
+        noted = tf.numpy_function(taken.note, [], tf.int64)
+        with tf.control_dependencies([zero, noted]):
             return tf.nest.map_structure(tf.identity, batch)
 
     batches = batches.map(without_facts)

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 
 import keras
 import numpy as np
@@ -217,6 +218,7 @@ def test_there_is_no_batch_beyond_the_end_of_an_epoch():
 def test_training_needs_neither_tensorflow_nor_keras_cv(tmp_path):
     code = f"""
 import sys
+import threading
 sys.modules.update(dict.fromkeys(["tensorflow", "keras_cv"]))
 import keras, numpy as np
 from keras_vicregl import VICRegL
@@ -250,3 +252,18 @@ for old, new in zip(loaded.get_weights(), model.get_weights()):
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_batches_tell_when_they_are_taken_by_the_thread_that_trains():
+    batches = make()
+    batches.on_epoch_begin()
+    batches[0]
+    assert batches.last_taken()[0] == 1
+    thread = threading.Thread(target=batches.__getitem__, args=(1,))
+    thread.start()
+    thread.join()
+    assert batches.last_taken() is None
+    batches.on_epoch_end()
+    batches.on_epoch_begin()
+    batches[0]
+    assert batches.last_taken()[0] == 3

@@ -1,4 +1,5 @@
 import itertools
+import time
 
 import keras
 import numpy as np
@@ -494,3 +495,18 @@ def test_batches_tell_what_made_their_views():
     for start in ((0, 0), (1, 1)):
         batches = view_batches(ARRAYS, views, batch_size=4, seed=0, start=start)
         assert batches.multi_view is views
+
+
+@pytest.mark.every_backend
+def test_batches_tell_when_they_are_taken():
+    batches = view_batches(ARRAYS, seeds_as_views, batch_size=2, seed=0)
+    assert batches.last_taken()[0] == 0
+    begun = time.perf_counter()
+    taken = iter(batches)
+    for count in range(1, 4):
+        next(taken)
+        # Not when others are prepared.
+        assert batches.last_taken()[0] == count
+        assert begun < batches.last_taken()[1] < time.perf_counter()
+    assert len(list(batches)) == 5
+    assert batches.last_taken()[0] == 8
