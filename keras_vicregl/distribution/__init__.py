@@ -26,6 +26,7 @@ from keras_vicregl.distribution.collectives import (
 from keras_vicregl.distribution.environment.auto import STRATEGIES, auto
 from keras_vicregl.distribution.environment.determinism import deterministic
 from keras_vicregl.distribution.environment.setup import Setup
+from keras_vicregl.distribution.memory import peak_memory
 from keras_vicregl.distribution.processes import (
     end_together,
     gather_from_processes,
@@ -40,6 +41,7 @@ __all__ = [
     "deterministic",
     "end_together",
     "gather_from_processes",
+    "peak_memory",
     "process_count",
     "process_index",
     "replica_count",

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 SECONDS_TO_HAND_OVER = 0
+_PEAK = "peak_bytes_in_use"
 
 
 def replica_count() -> int:
@@ -43,3 +44,9 @@ def gather_from_processes(value: int, model: Any) -> list[int]:
 
     values = multihost_utils.process_allgather(np.asarray(value, np.int32))
     return [int(v) for v in np.ravel(values)]
+
+
+def peaks_of_memory() -> list[int]:
+    # None on CPUs.
+    told = (device.memory_stats() or {} for device in jax.local_devices())
+    return [each[_PEAK] for each in told if _PEAK in each]

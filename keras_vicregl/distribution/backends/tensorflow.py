@@ -1,5 +1,6 @@
 """TensorFlow: replicas are threads, or other processes, of a strategy."""
 
+import contextlib
 import functools
 from collections.abc import Sequence
 from typing import Any
@@ -135,6 +136,17 @@ def gather_from_processes(value: int, model: Any) -> list[int]:
 
 
 @functools.lru_cache(maxsize=1)
+def peaks_of_memory() -> list[int]:
+    peaks = []
+    for kind in ("GPU", "TPU"):
+        for number in range(len(tf.config.list_logical_devices(kind))):
+            # Some kinds do not tell.
+            with contextlib.suppress(ValueError, tf.errors.OpError):
+                device = f"{kind}:{number}"
+                peaks.append(tf.config.experimental.get_memory_info(device))
+    return [int(peak["peak"]) for peak in peaks]
+
+
 def _gathering(strategy: Any) -> Any:
     # `strategy.gather` traces anew each time.
 

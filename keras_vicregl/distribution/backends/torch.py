@@ -126,3 +126,12 @@ def gather_from_processes(value: int, model: Any) -> list[int]:
         parts, torch.tensor(value, dtype=torch.int64), group=_host_groups[0]
     )
     return [int(part) for part in parts]
+
+
+def peaks_of_memory() -> list[int]:
+    if not torch.cuda.is_initialized():
+        return []
+    devices = range(torch.cuda.device_count())
+    # Of devices that this process does not use it is 0.
+    peaks = [torch.cuda.max_memory_allocated(device) for device in devices]
+    return [peak for peak in peaks if peak]
