@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 
@@ -36,6 +38,9 @@ class StopSignals:
 
     Args:
         signals: numbers of the signals.
+        tell: called with the first one, at once and in another thread. The
+            main thread notes a signal when it comes back to Python, and a step
+            on a CPU may take seconds until it does.
 
     Example:
 
@@ -48,20 +53,28 @@ class StopSignals:
     def __init__(
         self,
         signals: Sequence[signal.Signals] = (signal.SIGINT, signal.SIGTERM),
+        tell: Callable[[signal.Signals], None] | None = None,
     ) -> None:
         self._signals = tuple(signals)
+        self._tell = tell
+        self._listener: _Listener | None = None
         self._handlers: dict[signal.Signals, Any] = {}
         self.received: signal.Signals | None = None
 
     def __enter__(self) -> StopSignals:
         self.received = None
         if threading.current_thread() is threading.main_thread():
+            if self._tell is not None:
+                self._listener = _Listener(self._signals, self._tell)
             for number in self._signals:
                 self._handlers[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(self, *error: Any) -> None:
         self._restore()
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
 
     def _note(self, number: int, frame: Any) -> None:
         self.received = signal.Signals(number)
@@ -74,3 +87,43 @@ class StopSignals:
             signal.signal(
                 number, signal.SIG_DFL if handler is None else handler
             )
+
+
+class _Listener:
+    """Tells of the first signal as soon as it comes, in a thread of its own.
+
+    Python has C write the numbers of signals to a pipe, whatever the main
+    thread is in.
+    """
+
+    def __init__(
+        self,
+        signals: Sequence[signal.Signals],
+        tell: Callable[[signal.Signals], None],
+    ) -> None:
+        self._signals = signals
+        self._tell = tell
+        self._from, self._to = os.pipe()
+        os.set_blocking(self._to, False)
+        self._before = signal.set_wakeup_fd(self._to, warn_on_full_buffer=False)
+        self._thread = threading.Thread(target=self._listen, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Ends the thread; Python writes to where it did before."""
+        signal.set_wakeup_fd(self._before)
+        os.close(self._to)
+        self._thread.join()
+        os.close(self._from)
+
+    def _listen(self) -> None:
+        told = False
+        while numbers := os.read(self._from, 64):
+            for number in numbers:
+                if number in self._signals and not told:
+                    told = True
+                    self._tell(signal.Signals(number))
+            if self._before != -1:
+                # Whoever listened before may wait for others.
+                with contextlib.suppress(OSError):
+                    os.write(self._before, numbers)

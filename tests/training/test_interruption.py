@@ -1,6 +1,8 @@
 """Signals are noted once, and then do what they always do."""
 
+import queue
 import signal
+import socket
 import threading
 
 import pytest
@@ -47,3 +49,34 @@ def test_in_another_thread_nothing_is_changed():
 def test_interruption_passes_through_except_exception():
     assert not issubclass(TrainingInterrupted, Exception)
     assert TrainingInterrupted("", signal.SIGINT).exit_code == 130
+
+
+def test_the_first_signal_is_told_of_at_once_from_another_thread():
+    told = queue.Queue()
+
+    def tell(number):
+        told.put((number, threading.current_thread()))
+
+    before = signal.set_wakeup_fd(-1)
+    with StopSignals(tell=tell):
+        signal.raise_signal(signal.SIGTERM)
+        number, thread = told.get(timeout=60)
+    assert number is signal.SIGTERM
+    assert thread is not threading.main_thread()
+    assert not thread.is_alive()
+    assert told.empty()
+    assert signal.set_wakeup_fd(before) == -1
+
+
+def test_whoever_listened_to_signals_before_hears_them_too():
+    here, there = socket.socketpair()
+    with here, there:
+        there.setblocking(False)
+        before = signal.set_wakeup_fd(there.fileno())
+        try:
+            with StopSignals(tell=lambda number: None):
+                signal.raise_signal(signal.SIGTERM)
+                here.settimeout(60)
+                assert here.recv(1)[0] == signal.SIGTERM
+        finally:
+            assert signal.set_wakeup_fd(before) == there.fileno()
