@@ -247,10 +247,9 @@ def main():
             evaluate_every=arguments.evaluate_every,
             allow_changes=arguments.allow_changes,
             skip_nonfinite=arguments.skip_nonfinite,
-            verbose="auto" if setup.is_chief else 0,
         )
     except TrainingInterrupted as interruption:
-        print(f"\n{interruption}", file=sys.stderr)
+        print(interruption, file=sys.stderr)
         sys.exit(interruption.exit_code)
     if setup.is_chief:
         suffixes = {"keras": ".keras", "onnx": ".onnx", "saved_model": ""}

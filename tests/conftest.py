@@ -81,6 +81,7 @@ _ONCE = {
     "test_inputs.py",
     "test_interruption.py",
     "test_label_subset.py",
+    "test_line.py",
     "test_load_options.py",
     "test_mask_labels.py",
     "test_own_source.py",

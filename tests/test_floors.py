@@ -42,7 +42,7 @@ ROOMS = {
     "models": ("backbones", "train_steps"),
     "evaluation": ("features", "classification", "segmentation", "detection"),
     "visualization": ("matches",),
-    "training": ("saving",),
+    "training": ("saving", "progress"),
 }
 
 

@@ -11,6 +11,7 @@ from keras_vicregl.training.figures import feature_evaluation
 from keras_vicregl.training.interruption import StopSignals, TrainingInterrupted
 from keras_vicregl.training.log import TrainingLog
 from keras_vicregl.training.pretrain import pretrain
+from keras_vicregl.training.progress.callback import ProgressLine
 from keras_vicregl.training.saving.callback_states import CallbackStates
 from keras_vicregl.training.saving.checkpoint import TrainingCheckpoint
 from keras_vicregl.training.saving.folder import Position
@@ -21,6 +22,7 @@ __all__ = [
     "CallbackStates",
     "Evaluation",
     "Position",
+    "ProgressLine",
     "Stateful",
     "StopSignals",
     "TrainingCheckpoint",

@@ -26,8 +26,9 @@ class TrainingLog(StepCounter):
       before this one put into its logs.
     - `steps.jsonl`: a row every `every` steps, of the means since the row
       before.
-    - `events.jsonl`: when training began, was resumed and stopped, and how
-      long epochs took, with the time. This file alone depends on the clock.
+    - `events.jsonl`: when training began, was resumed and stopped, how long
+      epochs took and what `speed` says of them, with the time. This file alone
+      depends on the clock.
 
     Where a callback ends training in the middle of an epoch, the last rows are
     of what was trained of it.
@@ -44,7 +45,10 @@ class TrainingLog(StepCounter):
         folder: made when training begins.
         steps_per_epoch: batches in a whole epoch.
         every: steps between rows; the last row of an epoch may be of fewer.
-        sinks: functions that get the file's name and the row as well.
+        sinks: functions that get the file's name and the row as well; of
+            `events.jsonl` they get what `speed` says.
+        speed: figures of the present epoch by name, such as images a second,
+            for its event. They are in no other file.
         writes: whether this process is the one that writes. The others of a
             distributed training have to compute the same figures.
 
@@ -74,6 +78,7 @@ class TrainingLog(StepCounter):
         steps_per_epoch: int,
         every: int = 50,
         sinks: Sequence[Callable[[str, dict[str, Any]], None]] = (),
+        speed: Callable[[], Mapping[str, float]] = dict,
         writes: bool = True,
     ) -> None:
         super().__init__(steps_per_epoch)
@@ -82,6 +87,7 @@ class TrainingLog(StepCounter):
         self.folder = pathlib.Path(folder)
         self.every = every
         self._sinks = tuple(sinks)
+        self._speed = speed
         self._writes = writes
         self._resumes = False
         self._begins_means = False
@@ -203,13 +209,17 @@ class TrainingLog(StepCounter):
             self._write_window({k: v for k, v in logs.items() if k in own})
         self._write(EPOCHS, logs)
         seconds = time.perf_counter() - self._started
+        speed = dict(self._speed())
         self.event(
             "epoch",
             epoch=self._epoch + 1,
             steps=run,
             seconds=round(seconds, 3),
             steps_per_second=round(run / max(seconds, 1e-9), 3),
+            **speed,
         )
+        if speed:
+            self._sink(EVENTS, {**self._place(), **speed})
 
     def _begin_epoch(self) -> None:
         self._step = self._first_step = self._trained = self._unseen = 0
@@ -249,13 +259,17 @@ class TrainingLog(StepCounter):
 
     def _write(self, name: str, values: dict[str, float]) -> None:
         rate = keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
-        row = {
+        row = {**self._place(), **values, "learning_rate": float(rate)}
+        self._append(name, row)
+        self._sink(name, row)
+
+    def _place(self) -> dict[str, int]:
+        return {
             "epoch": self._epoch + 1,
             "step": self._epoch * self.steps_per_epoch + self._step,
-            **values,
-            "learning_rate": float(rate),
         }
-        self._append(name, row)
+
+    def _sink(self, name: str, row: dict[str, Any]) -> None:
         for sink in self._sinks if self._writes else ():
             sink(name, row)
 

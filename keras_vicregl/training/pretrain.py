@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import pathlib
+import signal
+import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -51,6 +53,8 @@ from keras_vicregl.training._leaving_out import (
 from keras_vicregl.training.evaluation import Evaluation
 from keras_vicregl.training.interruption import StopSignals, TrainingInterrupted
 from keras_vicregl.training.log import TrainingLog
+from keras_vicregl.training.progress.callback import Line, check_verbose
+from keras_vicregl.training.progress.speed import Speed
 from keras_vicregl.training.saving.callback_states import (
     CallbackStates,
     keep_rows,
@@ -60,6 +64,7 @@ from keras_vicregl.training.saving.facts import (
     batches_facts,
     configuration_facts,
 )
+from keras_vicregl.training.saving.folder import Position
 
 
 def pretrain(
@@ -89,7 +94,8 @@ def pretrain(
     Called after the end, it gives the model its final weights.
 
     Ctrl-C and SIGTERM stop it at the next step, with a checkpoint saved; a
-    second one stops it at once.
+    second one stops it at once. That the first was heard is said at once, on
+    stderr, by the first process.
 
     A callback that sets `stop_training` ends it, at the end of an epoch or
     in its middle: with a checkpoint of what was trained, and the event
@@ -129,6 +135,22 @@ def pretrain(
     - `curves.png`, where matplotlib is installed;
     - `tensorboard/`, where TensorBoard is installed.
 
+    How fast it goes is in the event "epoch" of each epoch, and in no other
+    file: `images_per_second`, of the source and over all processes, where the
+    batches tell how many they hold, as those of `view_batches` and
+    `ArrayBatches` do; `waited`, the share of the time in which nothing was
+    computed for want of data; `peak_memory` in bytes, where the backend tells
+    (`keras_vicregl.distribution.peak_memory`); and `seconds_left`, until the
+    last epoch is over. Time is that of steps, with checkpoints in the middle of
+    an epoch, without the first step, in which backends compile, and without
+    what comes after the last: validation, evaluation, callbacks, checkpoint.
+    Those are in `seconds` and `steps_per_second`, which are of the whole epoch,
+    and in `seconds_left`. A step waits from when it could begin until its batch
+    has come to the first process. That is known of `view_batches` on each
+    backend, but where a strategy of TensorFlow takes batches ahead, or with
+    `steps_per_execution` above 1; and of `ArrayBatches` under JAX and PyTorch
+    with one of its `workers`. Elsewhere there is no `waited`.
+
     Args:
         model: a compiled model. Its weights and optimizer are as they are
             where there is no checkpoint yet.
@@ -166,7 +188,11 @@ def pretrain(
         allow_changes: whether optimizer and batches may be others than those
             that training began with, see above.
         skip_nonfinite: how many batches may be left out, see above.
-        verbose: of `fit`.
+        verbose: `"auto"` or 1: a line of at most 100 characters is kept up to
+            date in a terminal, see `ProgressLine`; elsewhere - in files, in
+            notebooks - there is one an epoch, as with 2 everywhere. 0: none.
+            The first process prints. Where training goes on from a
+            checkpoint, "resumed after 6 epochs and 7 batches" comes first.
 
     Returns:
         By name a value an epoch, from the first on, as in `epochs.jsonl`.
@@ -206,6 +232,7 @@ def pretrain(
     callbacks = listed(callbacks)
     check_modes(callbacks, model)
     check_validation(validation_data)
+    check_verbose(verbose)
     if not callable(make_batches):
         raise ValueError(
             "`make_batches` must be a function of `start`, so that batches can "
@@ -219,10 +246,13 @@ def pretrain(
         check_writable(output)
     if steps_per_epoch is None:
         steps_per_epoch = steps_of(make_batches)
+    speed = Speed(steps_per_epoch)
+    line = Line(speed, verbose if is_chief else 0)
     log = TrainingLog(
         output,
         steps_per_epoch=steps_per_epoch,
         every=log_every,
+        speed=speed.figures,
         sinks=[TensorBoardSink(output / "tensorboard")]
         if is_chief and TensorBoardSink.installed()
         else [],
@@ -230,7 +260,7 @@ def pretrain(
     )
     collapse = WarnOnCollapse()
     states = CallbackStates(callbacks, log.event)
-    stop = StopSignals()
+    stop = StopSignals(tell=_heard if is_chief else None)
     guard = StopOnNonFinite(on_reset=log.begin_means)
     if skip_nonfinite:
         # What another thread has read of a batch that was left out would come
@@ -265,13 +295,16 @@ def pretrain(
     # In all processes or none, for they save together.
     if any(gather_from_processes(int(len(ours) > 2), model)):
         ours.insert(1, SaveSteps(checkpoint))
+    ours.insert(0, speed)
     # The checkpoint comes last: it holds what the others have done.
     slow = WarnOnSlowNorms(epochs * steps_per_epoch)
     ours += [slow, states, collapse, log]
     if is_chief:
         ours.append(Curves(output))
-    ours += [checkpoint, leave_out]
+    ours += [line, checkpoint, leave_out, speed.last]
 
+    if checkpoint.path:
+        line.say(f"resumed after {_in_words(checkpoint.position)}")
     log.event(
         "resumed" if checkpoint.path else "started",
         epoch=checkpoint.position.epoch,
@@ -293,9 +326,9 @@ def pretrain(
                     checkpoint,
                     guard,
                     leave_out,
+                    speed,
                     callbacks=ours,
                     validation_data=validation_data,
-                    verbose=verbose,
                 )
                 reason = f"`stop_training`, set by {who_stops(callbacks)}"
                 if end.changed_weights(model):
@@ -308,6 +341,8 @@ def pretrain(
     except Exception as error:
         log.event("failed", reason=f"{type(error).__name__}: {error}")
         raise
+    finally:
+        line.close()
     epoch, step = checkpoint.position
     if epoch < epochs:
         log.event("stopped", reason=reason, epoch=epoch, step=step)
@@ -316,6 +351,26 @@ def pretrain(
     # What the first process has written is there.
     end_together(model)
     return read_history(output)
+
+
+def _heard(number: signal.Signals) -> None:
+    # A line of progress may be there already.
+    start = "\n" if sys.stderr.isatty() else ""
+    print(
+        f"{start}{number.name} was heard: training stops at the next step, "
+        "when a checkpoint is saved. A second one stops it at once.",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def _in_words(position: Position) -> str:
+    counts = zip(
+        position, ("epoch", "batch"), ("epochs", "batches"), strict=True
+    )
+    return " and ".join(
+        f"{count} {one if count == 1 else many}" for count, one, many in counts
+    )
 
 
 def _is_over(
@@ -344,6 +399,7 @@ def _fit(
     checkpoint: TrainingCheckpoint,
     guard: StopOnNonFinite,
     leave_out: LeaveOut,
+    speed: Speed,
     *,
     callbacks: list[keras.callbacks.Callback],
     **settings: Any,
@@ -359,6 +415,7 @@ def _fit(
         begun = checkpoint.position
         epoch, step = begun
         guard.begin_at(step)
+        speed.begin_at(step)
         if begun != (0, 0):
             keep_rows(callbacks)
         try:
@@ -375,6 +432,7 @@ def _fit(
                 views = getattr(batches, "multi_view", None)
                 checkpoint.facts["views"] = configuration_facts(views)
                 leave_out.examples = getattr(batches, "examples", None)
+                speed.begin_at(step, batches)
                 model.fit(
                     batches,
                     initial_epoch=epoch,
@@ -384,6 +442,7 @@ def _fit(
                     # Keras would, without a seed, what is not a
                     # `tf.data.Dataset`.
                     shuffle=False,
+                    verbose=0,
                     **settings,
                 )
         except BatchLeftOutError:

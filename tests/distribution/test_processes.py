@@ -64,6 +64,23 @@ def test_the_whole_training(trained):
     assert len(read_rows(folder / "whole" / "epochs.jsonl")) == 3
 
 
+@pytest.mark.parametrize("name", ["whole", "stopped"])
+def test_the_first_process_alone_says_how_it_goes(trained, name):
+    first, second = (
+        (trained[0] / name / f"printed-{process}.txt").read_text()
+        for process in (0, 1)
+    )
+    assert second == ""
+    lines = first.splitlines()
+    resumed = [line for line in lines if line.startswith("resumed after 1 ")]
+    assert len(resumed) == (name == "stopped")
+    epochs = [line for line in lines if line not in resumed]
+    for epoch, line in enumerate(epochs, 1):
+        assert line.startswith(f"epoch {epoch}/3 loss ")
+    assert len(epochs) == 3
+    assert "images/s" in epochs[-1]
+
+
 def test_the_others_end_within_a_minute_of_a_death(trained):
     _, ended = trained
     for dead, name in enumerate(("killed", "fewer")):

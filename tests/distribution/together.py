@@ -10,6 +10,7 @@ after the first.
 """
 
 import atexit
+import contextlib
 import json
 import os
 import pathlib
@@ -78,17 +79,19 @@ def live(folder, plan, kind):
             backbone(), alpha=1.0, expander_units=(8, 6), num_classes=3
         )
         model.compile(optimizers.AdamW(0.02, weight_decay=0.05, use_ema=True))
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"printed-{setup.process}.txt"
     try:
-        pretrain(
-            model,
-            setup.batches(batches, BATCH),
-            epochs=EPOCHS,
-            output=folder,
-            save_freq=SAVE_FREQ,
-            log_every=2,
-            callbacks=callbacks,
-            verbose=0,
-        )
+        with open(path, "a") as printed, contextlib.redirect_stdout(printed):
+            pretrain(
+                model,
+                setup.batches(batches, BATCH),
+                epochs=EPOCHS,
+                output=folder,
+                save_freq=SAVE_FREQ,
+                log_every=2,
+                callbacks=callbacks,
+            )
     except TrainingInterrupted as interruption:
         os._exit(interruption.exit_code)
     except RuntimeError:

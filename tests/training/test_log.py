@@ -104,6 +104,23 @@ def test_events_tell_the_time(logged):
     assert events[0]["time"].endswith("+00:00")
 
 
+def test_speed_is_in_the_events_and_for_sinks_alone(tmp_path):
+    rows = []
+    log = TrainingLog(
+        tmp_path,
+        steps_per_epoch=STEPS,
+        sinks=[lambda name, row: rows.append((name, row))],
+        speed=lambda: {"waited": 0.25},
+    )
+    fit(log, epochs=1)
+    (event,) = read_rows(tmp_path / "events.jsonl")
+    assert event["waited"] == 0.25
+    assert [row for name, row in rows if name == "events.jsonl"] == [
+        {"epoch": 1, "step": 7, "waited": 0.25}
+    ]
+    assert "waited" not in read_history(tmp_path)
+
+
 def test_a_state_that_is_gone_back_to_cuts_the_rows_after_it(logged, tmp_path):
     for name in ("epochs.jsonl", "steps.jsonl"):
         (tmp_path / name).write_bytes((logged[0] / name).read_bytes())
