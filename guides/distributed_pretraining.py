@@ -116,6 +116,11 @@ same command, and training goes on from the last checkpoint. That may be on anot
 number of devices: a checkpoint knows the batch size, not the devices.
 Ctrl-C or SIGTERM to any of the processes make all of them save and stop.
 
+The first process prints and logs. Images a second are those of all processes
+together; the share of the time without data and the peak of the memory are its
+own. Where a strategy of TensorFlow distributes batches it takes them ahead, so
+that nobody sees it wait.
+
 ## A TPU
 
 ```shell

@@ -218,7 +218,18 @@ CC-BY-NC), or those of any Keras model that `as_backbone` takes.
 
 ## Train, and stop, and go on
 
-`pretrain` is `fit` with logs and checkpoints in a folder.
+`pretrain` is `fit` with logs and checkpoints in a folder. In a terminal it
+shows where it is, in one line, which `verbose=0` leaves out here:
+
+```text
+3/60 120/420 loss 27.2 inv 2.13/7.70 var 19.7/34.8 cov 0.0722/0.256 412 img/s wait 3% 2h05m left
+```
+
+That is epoch 3 of 60 after 120 of 420 steps; after the slashes are the local
+terms. 412 images - not views - were trained a second, and in 3% of the time
+nothing was computed because data had not come: where that is much, a faster
+disk, more cores or views made on the device help, and a faster GPU does not. In
+files and notebooks there is such a line at the end of each epoch.
 """
 
 epochs = 2 if short else 6
@@ -236,8 +247,8 @@ untrained = model.backbone.get_weights()
 
 """
 Ctrl-C, or the SIGTERM of a cluster that wants its machine back, stop it at the
-next step with everything saved. This callback presses Ctrl-C in the middle of
-the first epoch.
+next step with everything saved, and say at once that they were heard. This
+callback presses Ctrl-C in the middle of the first epoch.
 """
 
 half = len(batches) // 2
@@ -265,7 +276,9 @@ for row in read_rows(work / "run/events.jsonl"):
 
 """
 The logs have a row an epoch in `epochs.jsonl`, which is also what `pretrain`
-returns.
+returns. How fast it went is in the events of epochs alone, since no two runs
+are alike in that: `images_per_second`, `waited` as a share, `peak_memory` in
+bytes on GPUs and TPUs, `seconds_left`.
 """
 
 plot_curves(history)
