@@ -5,7 +5,6 @@ import io
 import itertools
 import signal
 import sys
-import types
 
 import keras
 import numpy as np
@@ -14,7 +13,6 @@ import tiny
 from tiny import STEPS, Batches
 
 from keras_vicregl.data import ArrayBatches
-from keras_vicregl.distribution import peak_memory
 from keras_vicregl.training import (
     ProgressLine,
     TrainingInterrupted,
@@ -212,16 +210,3 @@ def test_what_fit_takes_is_seen_on_each_backend():
     told = keras.backend.backend() != "tensorflow"
     assert (" waited " in second) == told
     assert (batches.last_taken() is not None) == told
-
-
-def test_peaks_of_memory_are_bytes_or_nothing():
-    peak = peak_memory()
-    assert peak is None or peak > 0
-
-
-def test_the_largest_peak_counts(monkeypatch):
-    from keras_vicregl.distribution import memory
-
-    fake = types.SimpleNamespace(peaks_of_memory=lambda: [5, 7, 6])
-    monkeypatch.setattr(memory, "backend", fake)
-    assert memory.peak_memory() == 7
