@@ -20,12 +20,13 @@ def of_tensorflow(patch):
             raise ValueError("Allocator stats not available for " + device)
         return {"current": 1, "peak": peak}
 
-    patch.setattr(
-        tf.config,
-        "list_logical_devices",
-        lambda kind: PEAKS if kind == "GPU" else [],
+    experimental = types.SimpleNamespace(get_memory_info=info)
+    config = types.SimpleNamespace(
+        experimental=experimental,
+        list_logical_devices=lambda kind: PEAKS if kind == "GPU" else [],
     )
-    patch.setattr(tf.config.experimental, "get_memory_info", info)
+    fake = types.SimpleNamespace(config=config, errors=tf.errors)
+    patch.setattr(memory.backend, "tf", fake)
 
 
 def of_torch(patch):
@@ -51,6 +52,9 @@ def of_jax(patch):
 def test_the_largest_peak_counts(monkeypatch):
     globals()[f"of_{keras.backend.backend()}"](monkeypatch)
     assert peak_memory() == 7_000
+    monkeypatch.undo()
+    # It is asked anew each time.
+    assert peak_memory() != 7_000
 
 
 def test_nothing_is_told_where_no_device_tells(monkeypatch):

@@ -135,7 +135,6 @@ def gather_from_processes(value: int, model: Any) -> list[int]:
     return [int(v) for v in everything[::here]]
 
 
-@functools.lru_cache(maxsize=1)
 def peaks_of_memory() -> list[int]:
     peaks = []
     for kind in ("GPU", "TPU"):
@@ -147,6 +146,7 @@ def peaks_of_memory() -> list[int]:
     return [int(peak["peak"]) for peak in peaks]
 
 
+@functools.lru_cache(maxsize=1)
 def _gathering(strategy: Any) -> Any:
     # `strategy.gather` traces anew each time.
 
