@@ -73,3 +73,15 @@ class AdamW(SelectiveOptimizer, _AdamW):
         decayed = [v for v in variables if self._use_weight_decay(v)]
         if decayed:
             super()._apply_weight_decay(decayed)
+
+    def _parallel_update_step(
+        self, grads: Any, variables: Any, learning_rate: Any
+    ) -> None:
+        # Of the class that Keras has for PyTorch, which keeps three copies of
+        # all variables while it updates them.
+        if self.amsgrad:
+            super()._parallel_update_step(grads, variables, learning_rate)
+            return
+        from keras_vicregl.optimizers._torch import adam_step
+
+        adam_step(self, grads, variables, learning_rate)

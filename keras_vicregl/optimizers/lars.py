@@ -142,7 +142,9 @@ class LARS(SelectiveOptimizer, keras.optimizers.Optimizer):
         if self.weight_decay and self._use_weight_decay(variable):
             gradient = gradient + self.weight_decay * variable
         if index not in self._rules["adaptation"]:
-            rate = self._adapted_rate(variable, gradient, learning_rate)
+            rate = self._adapted_rate(
+                _norm(variable), _norm(gradient), learning_rate
+            )
             gradient = ops.cast(rate, variable.dtype) * gradient
         velocity = self._velocities[index]
         self.assign(velocity, self.momentum * velocity + gradient)
@@ -162,10 +164,23 @@ class LARS(SelectiveOptimizer, keras.optimizers.Optimizer):
         # is not.
         pass
 
-    def _adapted_rate(
-        self, variable: Any, gradient: Any, learning_rate: Any
-    ) -> Any:
-        weight, slope = _norm(variable), _norm(gradient)
+    def _backend_update_step(
+        self, grads: Any, trainable_variables: Any, learning_rate: Any
+    ) -> None:
+        if keras.backend.backend() != "torch":
+            super()._backend_update_step(
+                grads, trainable_variables, learning_rate
+            )
+            return
+        import torch
+
+        from keras_vicregl.optimizers._torch import lars_step
+
+        with torch.no_grad():
+            lars_step(self, grads, trainable_variables, learning_rate)
+
+    def _adapted_rate(self, weight: Any, slope: Any, learning_rate: Any) -> Any:
+        """Of the norms of weights and gradients, one or many."""
         both = ops.logical_and(weight > 0, slope > 0)
         # The quotient must be finite where it is not taken, too.
         quotient = self.eta * weight / ops.where(both, slope, 1)

@@ -220,3 +220,58 @@ def test_a_step_whose_scaled_gradients_overflow_is_left_out():
 def test_arguments_out_of_range_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         LARS(**arguments)
+
+
+of_torch = pytest.mark.skipif(
+    keras.backend.backend() != "torch", reason="PyTorch's own steps"
+)
+
+
+@of_torch
+@pytest.mark.parametrize("values", [1, 7, 12])
+@pytest.mark.parametrize("kind", ["lars", "adamw"])
+def test_variables_are_taken_in_groups_of_any_size(
+    values, kind, float64, monkeypatch
+):
+    from keras_vicregl.optimizers import _torch
+
+    monkeypatch.setattr(_torch, "_TOGETHER", values)
+    variables, gradients = problem(8)
+    if kind == "lars":
+        optimizer, expected = LARS(**LARS_ARGUMENTS), lars_reference(variables)
+    else:
+        optimizer = AdamW(0.1)
+        expected = references.AdamW(variables, 0.1)
+    for gradient in gradients:
+        expected.step(gradient)
+    found = trained(optimizer, variables, gradients)
+    tolerance = 1e-9 if kind == "lars" else ADAMW_TOLERANCE
+    assert_equal(found, expected.variables, tolerance)
+
+
+@of_torch
+@pytest.mark.parametrize("optimizer", [LARS(0.3), AdamW(0.1)])
+def test_gradients_stay_as_they_are(optimizer):
+    variables, (gradients, *_) = problem(1)
+    variables = [keras.Variable(v, dtype="float32") for v in variables]
+    given = [ops.convert_to_tensor(g, "float32") for g in gradients]
+    before = [ops.convert_to_numpy(g).copy() for g in given]
+    optimizer.apply(given, variables)
+    for gradient, value in zip(given, before, strict=True):
+        np.testing.assert_array_equal(ops.convert_to_numpy(gradient), value)
+
+
+def test_norms_of_large_layers():
+    # The plain sum of so many squares in float32 is off by 1e-3 on a CPU, and
+    # the step with it.
+    shape = (4096, 4096)
+    rng = np.random.default_rng(0)
+    weight = rng.standard_normal(shape, np.float32)
+    slope = rng.standard_normal(shape, np.float32)
+    variable = keras.Variable(weight)
+    optimizer = LARS(1.0, eta=0.1, weight_decay=0.0)
+    optimizer.apply([ops.convert_to_tensor(slope)], [variable])
+    moved = ops.convert_to_numpy(variable).astype("float64") - weight
+    rate = -np.vdot(moved, slope) / np.vdot(slope, slope.astype("float64"))
+    norms = [np.linalg.norm(x.astype("float64")) for x in (weight, slope)]
+    np.testing.assert_allclose(rate, 0.1 * norms[0] / norms[1], rtol=1e-5)
