@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_vicregl.models.backbones.adapter import (
@@ -112,6 +113,36 @@ def apply(
             results[index] = together[start:stop]
             start = stop
     return tuple(results)
+
+
+def apply_head(
+    head: keras.Sequential, batches: Sequence[Any], training: bool, stack: bool
+) -> tuple[Any, ...]:
+    """What an expander gives for each view.
+
+    Linear layers see the views together, so that the gradient of their large
+    weights is one product and not a sum of one a view; each view has its own
+    statistics in batch normalisation.
+
+    Args:
+        head: from (N, F) to (N, D).
+        batches: one (N, F) a view.
+        training: whether batch normalisation is in training mode.
+        stack: whether statistics, too, are of all views together.
+    """
+    if stack or not training or len(batches) == 1:
+        return apply(lambda x: head(x, training=training), batches, stack)
+    ends = np.cumsum([ops.shape(batch)[0] for batch in batches[:-1]]).tolist()
+    x = ops.concatenate(batches, axis=0)
+    for layer in head.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            parts = ops.split(x, ends)
+            x = ops.concatenate(
+                [layer(part, training=training) for part in parts], axis=0
+            )
+        else:
+            x = layer(x)
+    return tuple(ops.split(x, ends))
 
 
 def feature_channels(backbone: keras.Model) -> int:

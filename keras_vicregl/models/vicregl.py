@@ -19,6 +19,7 @@ from keras_vicregl.losses import vicregl_loss
 from keras_vicregl.losses.arguments import LocalOptions, check_alpha
 from keras_vicregl.losses.statistics import float32
 from keras_vicregl.models.arguments import CheckedArguments
+from keras_vicregl.models.backbones.kernels import use_fast_kernels
 from keras_vicregl.models.backbones.normalization import (
     learn_normalization,
     warn_of_own_layers,
@@ -30,6 +31,7 @@ from keras_vicregl.models.monitors import collapse_monitors
 from keras_vicregl.models.plumbing import (
     MISSING_GEOMETRY,
     apply,
+    apply_head,
     check_image_shape,
     check_views,
     checked_batch,
@@ -240,6 +242,7 @@ class VICRegL(TrainStep, CheckedArguments, keras.Model):
             self.classifier.build((None, channels))
         self.synchronized = synchronized
         synchronize_batch_normalization(self, synchronized)
+        use_fast_kernels(self)
         self._build_trackers()
         self.built = True
 
@@ -294,18 +297,14 @@ class VICRegL(TrainStep, CheckedArguments, keras.Model):
         pooled = [ops.mean(float32(m), axis=(1, 2)) for m in maps]
         outputs = {"representations": tuple(pooled)}
         if self._has_global:
-            outputs["embeddings"] = apply(
-                lambda x: self.expander(x, training=training),
-                pooled,
-                self._stack_heads,
+            outputs["embeddings"] = apply_head(
+                self.expander, pooled, training, self._stack_heads
             )
         if self._has_local:
             # One long batch of positions; the expander knows no images.
             rows = [ops.reshape(m, (-1, m.shape[-1])) for m in maps]
-            rows = apply(
-                lambda x: self.local_expander(x, training=training),
-                rows,
-                self._stack_heads,
+            rows = apply_head(
+                self.local_expander, rows, training, self._stack_heads
             )
             outputs["local_embeddings"] = tuple(
                 ops.reshape(row, (-1, m.shape[1] * m.shape[2], row.shape[-1]))

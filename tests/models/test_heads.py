@@ -1,8 +1,10 @@
 import keras
 import numpy as np
 import pytest
+from keras import ops
 
 from keras_vicregl.models import expander
+from keras_vicregl.models.plumbing import apply_head
 
 
 @pytest.mark.parametrize("normalization", ["batch", "layer"])
@@ -63,3 +65,35 @@ def test_units_that_are_not_widths_are_refused(units):
 def test_an_unknown_normalization_is_refused():
     with pytest.raises(ValueError, match=r"normalization.*'group'"):
         expander(4, (8, 8), "group")
+
+
+@pytest.mark.parametrize("normalization", ["batch", "layer"])
+def test_views_together_are_as_views_one_by_one(normalization):
+    # Linear layers see all rows at once, norms those of a view: values, what
+    # moving averages become, and gradients, for views of different sizes.
+    rng = np.random.default_rng(0)
+    batches = [
+        ops.convert_to_tensor(rng.normal(size, 2, (size, 4)), "float32")
+        for size in (6, 6, 3)
+    ]
+    one, other = (expander(4, (8, 8, 3), normalization) for _ in range(2))
+    other.set_weights(one.get_weights())
+    desired = [one(batch, training=True) for batch in batches]
+    actual = apply_head(other, batches, training=True, stack=False)
+    for theirs, ours in zip(desired, actual, strict=True):
+        np.testing.assert_allclose(
+            ops.convert_to_numpy(ours), ops.convert_to_numpy(theirs), atol=1e-5
+        )
+    for theirs, ours in zip(
+        one.get_weights(), other.get_weights(), strict=True
+    ):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+    in_use = [one(batch, training=False) for batch in batches]
+    for theirs, ours in zip(
+        in_use,
+        apply_head(other, batches, training=False, stack=False),
+        strict=True,
+    ):
+        np.testing.assert_allclose(
+            ops.convert_to_numpy(ours), ops.convert_to_numpy(theirs), atol=1e-5
+        )

@@ -8,6 +8,8 @@ from typing import Any
 
 import keras
 
+from keras_vicregl.models.backbones.kernels import use_fast_kernels
+
 
 class PyramidBackbone(keras.Model):
     """A functional model from images to a feature map, with its stages.
@@ -54,6 +56,7 @@ class PyramidBackbone(keras.Model):
         self._pyramid_strides = dict(pyramid_strides)
         # Mean and deviation of the images that it was trained on.
         self._normalization = None
+        use_fast_kernels(self)
 
     @property
     def pyramid_outputs(self) -> dict[str, keras.KerasTensor]:
