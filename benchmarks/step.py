@@ -6,9 +6,11 @@
 
 VICReg (alpha 1) beside VICRegL (alpha 0.75), with the networks, heads, views
 and optimizers of the recipes, by `VICRegL.train_on_batch`. Each lives in a
-process of its own; they take turns, once each a round, so that whatever else
-the machine does meets both alike. What the local criterion adds is the median
-over the rounds of the times' ratio. Peak memory is taken in fresh processes:
+process of its own, and so does a step of VICRegL in plain PyTorch
+(`plain_step.py`, float32); they take turns, once each a round, so that whatever
+else the machine does meets all alike. What the local criterion adds, and how
+many times faster than the plain step the library's is, are medians over the
+rounds of the times' ratios. Peak memory is taken in fresh processes:
 on a CPU the highest resident size during a step over that before the model was
 built, on a GPU what the framework had allocated at most; first step (with
 compilation) and second.
@@ -50,10 +52,20 @@ CASES = {
 }
 BACKENDS = ("tensorflow", "tensorflow-xla", "jax", "torch")
 ALPHAS = (1.0, 0.75)
+# Not of the library: what it is measured beside.
+PLAIN = "plain"
 PARTS = ("backbone", "backbone and heads", "losses", "optimizer")
 
 
 # In the process that measures
+
+
+def make_step(settings, name):
+    if name == PLAIN:
+        from plain_step import PlainStep
+
+        return PlainStep(settings)
+    return Step(settings, name)
 
 
 def work(name):
@@ -63,7 +75,7 @@ def work(name):
     def answer_to(command):
         settings = command.get("settings")
         if command["do"] == "prepare":
-            held["step"] = Step(settings, name)
+            held["step"] = make_step(settings, name)
             first, second = held["step"].step(), held["step"].step()
             return {"loss": second, "first": first}
         if command["do"] == "time":
@@ -79,7 +91,7 @@ def work(name):
             return {"seconds": time.perf_counter() - start}
         import_keras()
         before = resident()
-        step = Step(settings, name)
+        step = make_step(settings, name)
         first, second = peak_of(step.step), peak_of(step.step)
         if device := allocated_at_most():
             return {"first": device, "second": device, "where": "GPU"}
@@ -99,7 +111,7 @@ def start(name):
     return Worker(
         __file__,
         name,
-        KERAS_BACKEND=name.removesuffix("-xla"),
+        KERAS_BACKEND="torch" if name == PLAIN else name.removesuffix("-xla"),
         # Several processes share a GPU.
         XLA_PYTHON_CLIENT_PREALLOCATE="false",
         TF_FORCE_GPU_ALLOW_GROWTH="true",
@@ -114,21 +126,24 @@ def ask(worker, do, **details):
 
 
 def time_steps(name, settings, rounds):
-    """Seconds by alpha and by part, lists over rounds."""
+    """Seconds by alpha, of the plain step and by part, lists over rounds."""
     workers = {alpha: start(name) for alpha in ALPHAS}
+    workers[PLAIN] = start(PLAIN)
     try:
-        for alpha, worker in workers.items():
+        for kind, worker in workers.items():
+            alpha = ALPHAS[1] if kind == PLAIN else kind
             ask(worker, "prepare", settings={**settings, "alpha": alpha})
-        steps = {alpha: [] for alpha in ALPHAS}
+        steps = {kind: [] for kind in workers}
         # The first round is warm-up.
         for number in range(rounds + 1):
             # Each alpha is first in every other round.
             order = ALPHAS if number % 2 else ALPHAS[::-1]
-            for alpha in order:
-                answer = ask(workers[alpha], "time", part="step")
+            for kind in (*order, PLAIN):
+                answer = ask(workers[kind], "time", part="step")
                 if number:
-                    steps[alpha].append(answer["seconds"])
-        workers.pop(ALPHAS[0]).__exit__()
+                    steps[kind].append(answer["seconds"])
+        for kind in (ALPHAS[0], PLAIN):
+            workers.pop(kind).__exit__()
         parts = {part: [] for part in ("step", *PARTS, "views")}
         for number in range(rounds + 1):
             for part, seconds in parts.items():
@@ -145,10 +160,10 @@ def time_steps(name, settings, rounds):
     return steps, parts
 
 
-def memory_of(name, settings):
+def memory_of(name, settings, alphas=ALPHAS):
     """Bytes by alpha, in fresh processes."""
     found = {}
-    for alpha in ALPHAS:
+    for alpha in alphas:
         with start(name) as worker:
             found[alpha] = ask(
                 worker, "memory", settings={**settings, "alpha": alpha}
@@ -161,10 +176,14 @@ def row(*cells):
 
 
 def step_row(case, name, settings, steps, memory):
-    medians = {alpha: statistics.median(steps[alpha]) for alpha in ALPHAS}
+    medians = {kind: statistics.median(steps[kind]) for kind in steps}
     added = statistics.median(
         local / plain - 1
         for plain, local in zip(*(steps[a] for a in ALPHAS), strict=True)
+    )
+    faster = statistics.median(
+        plain / ours
+        for plain, ours in zip(steps[PLAIN], steps[ALPHAS[1]], strict=True)
     )
     sizes = [
         f"{memory[alpha]['first'] / 2**20:.0f} / "
@@ -180,6 +199,8 @@ def step_row(case, name, settings, steps, memory):
         *(f"{medians[alpha]:.3f}" for alpha in ALPHAS),
         f"{100 * added:+.1f} %",
         f"<= {100 * CASES[case]['target']:.0f} %",
+        f"{medians[PLAIN]:.3f}",
+        f"x {faster:.2f}",
         f"{settings['batch_size'] / medians[ALPHAS[1]]:.1f}",
         *sizes,
     )
@@ -218,6 +239,18 @@ def parse_arguments():
     return parser.parse_args()
 
 
+def settings_of(case, arguments):
+    keys = ("recipe", "backbone", "batch_size")
+    settings = {key: CASES[case][key] for key in keys}
+    if arguments.batch_size:
+        settings["batch_size"] = arguments.batch_size
+    return {
+        **settings,
+        "precision": arguments.precision,
+        "remat": arguments.remat,
+    }
+
+
 def main():
     arguments = parse_arguments()
     if arguments.worker:
@@ -229,8 +262,9 @@ def main():
     )
     steps_table = [
         row("case", "backend", "batch", "alpha 1, s", "alpha 0.75, s")
-        + " added | target | images/s | alpha 1, MiB | alpha 0.75, MiB |",
-        "|" + " --- |" * 10,
+        + " added | target | plain, s | faster than plain | images/s "
+        "| alpha 1, MiB | alpha 0.75, MiB |",
+        "|" + " --- |" * 12,
     ]
     budget_table = [
         row("case", "backend", "step, s", "views", "backbone", "heads")
@@ -239,15 +273,17 @@ def main():
     ]
     failed = []
     for case in arguments.cases:
+        if not arguments.no_memory:
+            settings = settings_of(case, arguments)
+            found = memory_of(PLAIN, settings, ALPHAS[1:])[ALPHAS[1]]
+            print(
+                f"Plain PyTorch, {CASES[case]['title']}, alpha {ALPHAS[1]}: "
+                f"{found['first'] / 2**20:.0f} / "
+                f"{found['second'] / 2**20:.0f} MiB\n",
+                flush=True,
+            )
         for name in arguments.backends:
-            settings = {
-                key: CASES[case][key]
-                for key in ("recipe", "backbone", "batch_size")
-            }
-            settings["precision"] = arguments.precision
-            settings["remat"] = arguments.remat
-            if arguments.batch_size:
-                settings["batch_size"] = arguments.batch_size
+            settings = settings_of(case, arguments)
             try:
                 steps, parts = time_steps(name, settings, arguments.repeats)
                 memory = None

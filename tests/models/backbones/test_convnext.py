@@ -32,28 +32,28 @@ def assert_close(result, expected):
 @pytest.mark.parametrize("layer_scale", [None, 0.1])
 def test_any_size_agrees_with_pytorch(layer_scale):
     pytest.importorskip("torch")
-    import torch_networks
+    import plain_networks
 
     # Sizes that leave a remainder at every stride. The layout loads with all
     # its keys, the factors of the branches with their own.
     model = seeded(**TINY, layer_scale=layer_scale)
     layout = convnext.state_dict_layout(model)
-    network = torch_networks.load(
-        torch_networks.ConvNeXt(*TINY.values(), layer_scale), layout
+    network = plain_networks.load(
+        plain_networks.ConvNeXt(*TINY.values(), layer_scale), layout
     )
     assert list(layout) == list(network.state_dict())
-    expected = torch_networks.run(network, images(67, 110))
+    expected = plain_networks.run(network, images(67, 110))
     assert_close(seeded_weights.run(model, images(67, 110)), expected)
 
 
 def test_gradients_agree_with_pytorch():
     pytest.importorskip("torch")
-    import torch_networks
+    import plain_networks
 
     arguments = {"depths": (1, 1), "widths": (4, 6)}
     model = seeded(**arguments)
-    network = torch_networks.load(
-        torch_networks.ConvNeXt(*arguments.values(), layer_scale=None),
+    network = plain_networks.load(
+        plain_networks.ConvNeXt(*arguments.values(), layer_scale=None),
         convnext.state_dict_layout(model),
     )
     values = images(16, 24)
@@ -64,7 +64,7 @@ def test_gradients_agree_with_pytorch():
         [values],
         compiled=keras.backend.backend() == "jax",
     )
-    expected = torch_networks.run_with_gradient(network, values, weights)
+    expected = plain_networks.run_with_gradient(network, values, weights)
     assert_close(gradient, expected)
 
 

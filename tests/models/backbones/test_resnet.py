@@ -48,9 +48,9 @@ def images(height, width, batch=2):
 
 def torch_twin(model):
     pytest.importorskip("torch")
-    import torch_networks
+    import plain_networks
 
-    network = torch_networks.ResNet(
+    network = plain_networks.ResNet(
         model.block_counts,
         model.widths,
         model.block,
@@ -58,7 +58,7 @@ def torch_twin(model):
         model.stem,
         model.stem_strides,
     )
-    return torch_networks.load(network, resnet.state_dict_layout(model))
+    return plain_networks.load(network, resnet.state_dict_layout(model))
 
 
 def assert_close(result, expected):
@@ -77,9 +77,9 @@ def test_any_size_agrees_with_pytorch(kind):
 
 
 def _run_torch(network, values):
-    import torch_networks
+    import plain_networks
 
-    return torch_networks.run(network, values)
+    return plain_networks.run(network, values)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_gradients_agree_with_pytorch():
     )
     network = torch_twin(model)
     network.replace_stride_with_dilation((2,))
-    import torch_networks
+    import plain_networks
 
     values = images(17, 24)
     shape = model.compute_output_shape(values.shape)
@@ -111,7 +111,7 @@ def test_gradients_agree_with_pytorch():
         [values],
         compiled=keras.backend.backend() == "jax",
     )
-    expected = torch_networks.run_with_gradient(network, values, weights)
+    expected = plain_networks.run_with_gradient(network, values, weights)
     assert_close(gradient, expected)
 
 
@@ -241,7 +241,7 @@ def test_convolutions_start_kaiming_normal_over_the_fan_out():
 
 def test_running_statistics_follow_pytorchs():
     torch = pytest.importorskip("torch")
-    import torch_networks
+    import plain_networks
 
     model = seeded(
         block_counts=(1,),
@@ -253,7 +253,7 @@ def test_running_statistics_follow_pytorchs():
     network = torch_twin(model).train()
     values = images(8, 6)
     with torch.no_grad():
-        expected = torch_networks.forward(network, torch.from_numpy(values))
+        expected = plain_networks.forward(network, torch.from_numpy(values))
     before = _statistics(model)
     result = keras.ops.convert_to_numpy(
         model(keras.ops.convert_to_tensor(values), training=True)

@@ -2,6 +2,7 @@
 
 Written from the published layouts: module names are those of the published
 state dicts, so that tensors exported by the library load with `strict=True`.
+Tests hold the library to them, and `step.py` measures beside them.
 """
 
 import itertools
@@ -37,6 +38,7 @@ class Block(nn.Module):
         )
 
     def forward(self, x):
+        """Maps (B, C, h, w) to maps."""
         y = self.bn1(self.conv1(x)).relu()
         y = self.bn2(self.conv2(y))
         if self.bottleneck:
@@ -45,6 +47,8 @@ class Block(nn.Module):
 
 
 class ResNet(nn.Module):
+    """He et al., in torchvision's layout, without the classifier."""
+
     def __init__(self, counts, widths, kind, strides, stem, stem_strides):
         super().__init__()
         self.pool = (
@@ -82,6 +86,7 @@ class ResNet(nn.Module):
                     block.downsample[0].stride = (1, 1)
 
     def forward(self, x):
+        """Images (B, 3, H, W) to maps (B, F, h, w)."""
         x = self.pool(self.bn1(self.conv1(x)).relu())
         for stage in range(self.stages):
             x = getattr(self, f"layer{stage + 1}")(x)
@@ -95,10 +100,13 @@ class PositionNorm(nn.LayerNorm):
         super().__init__(channels, eps=1e-6)
 
     def forward(self, x):
+        """Maps (B, C, h, w), normalised at each position."""
         return super().forward(x.movedim(1, -1)).movedim(-1, 1)
 
 
 class ConvNeXtBlock(nn.Module):
+    """A depthwise convolution and a perceptron at each position."""
+
     def __init__(self, width, layer_scale):
         super().__init__()
         if layer_scale:
@@ -107,16 +115,21 @@ class ConvNeXtBlock(nn.Module):
         self.norm = PositionNorm(width)
         self.pwconv1 = nn.Linear(width, 4 * width)
         self.pwconv2 = nn.Linear(4 * width, width)
+        # Stochastic depth, where it is put in.
+        self.drop_path = nn.Identity()
 
     def forward(self, x):
+        """Maps (B, C, h, w) to maps."""
         y = self.norm(self.dwconv(x)).movedim(1, -1)
         y = self.pwconv2(nn.functional.gelu(self.pwconv1(y)))
         if hasattr(self, "gamma"):
             y = self.gamma * y
-        return x + y.movedim(-1, 1)
+        return x + self.drop_path(y.movedim(-1, 1))
 
 
 class ConvNeXt(nn.Module):
+    """Liu et al., in the authors' layout, without the classifier."""
+
     def __init__(self, depths, widths, layer_scale):
         super().__init__()
         stem = nn.Sequential(
@@ -138,6 +151,7 @@ class ConvNeXt(nn.Module):
         self.norm = PositionNorm(widths[-1])
 
     def forward(self, x):
+        """Images (B, 3, H, W) to maps (B, F, h, w)."""
         for downsample, stage in zip(
             self.downsample_layers, self.stages, strict=True
         ):
