@@ -169,7 +169,8 @@ def test_gradients_and_weights(found, name, case):
     # Two layers before the batch norms of two expanders.
     assert len(nothing) == (0 if case in ("convnext", "maps") else 2)
     for key in expected.keys() - nothing:
-        assert deviation(gradients[key], expected[key]) < 1e-5, key
+        # PyTorch's statistics of one process and of several are different sums.
+        assert deviation(gradients[key], expected[key]) < 2e-5, key
     weights, expected = (part(found[n], case, "weight") for n in (name, "one"))
     # AdamW divides a gradient by its size: where that is a hundredth of the
     # largest, rounding is a hundred times as much of it. This shows where

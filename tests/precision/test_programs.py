@@ -274,7 +274,7 @@ def test_in_a_step_the_networks_alone_have_the_default(dtype):
     found = made_by_step(model, data)
     assert count(found, "convolution", full=True) == 0
     assert count(found, "convolution", full=False) > 0
-    # Of each of two views: two layers and one, and twice as many backwards.
-    assert count(found, "product", full=False) == 2 * 3 * 3
+    # Of both views at once: two layers and one, and twice as many backwards.
+    assert count(found, "product", full=False) == 3 * 3
     # The objective's, and the online classifier's, forwards and by its weights.
     assert count(found, "product", full=True) > 2
