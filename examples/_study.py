@@ -67,7 +67,7 @@ def study_parser(description, results, runs):
 
 
 def pretrained(recipe, method, seed, epochs, folder, source):
-    """The backbone after pretraining, the logs of epochs, and the seconds.
+    """The model after pretraining, the logs of epochs, and the seconds.
 
     A run that was interrupted goes on from its last checkpoint in `folder`, and
     one that is complete is read from there.
@@ -79,7 +79,7 @@ def pretrained(recipe, method, seed, epochs, folder, source):
 
     keras.utils.set_random_seed(seed)
     if METHODS[method] is None:
-        return recipe.make_model().backbone, {}, 0.0
+        return recipe.make_model(), {}, 0.0
     of_model, of_views = METHODS[method]
     steps = steps_per_epoch(source, recipe.batch_size)
     model = recipe.make_model(**of_model)
@@ -88,7 +88,7 @@ def pretrained(recipe, method, seed, epochs, folder, source):
         start, *_ = pretrained(
             recipe, STARTS[method], seed, epochs, first, source
         )
-        model.backbone.set_weights(start.get_weights())
+        model.backbone.set_weights(start.backbone.get_weights())
     model.compile(recipe.make_optimizer(steps, epochs=epochs))
     history = pretrain(
         model,
@@ -108,7 +108,7 @@ def pretrained(recipe, method, seed, epochs, folder, source):
         for line in (folder / "events.jsonl").read_text().splitlines()
     ]
     seconds = sum(event.get("seconds", 0.0) for event in events)
-    return model.backbone, history, seconds
+    return model, history, seconds
 
 
 def rounded(history):

@@ -100,7 +100,7 @@ def run(method, seed, arguments, scenes):
 
     folder = arguments.runs / f"{method}-{seed}"
     start = time.monotonic()
-    backbone, history, seconds = pretrained(
+    model, history, seconds = pretrained(
         RECIPES["scenes"],
         method,
         seed,
@@ -108,7 +108,7 @@ def run(method, seed, arguments, scenes):
         folder,
         load(scenes["train"], labels=False, masks=False),
     )
-    figures = evaluate(backbone, scenes, seed)
+    figures = evaluate(model.backbone, scenes, seed)
     result = {
         "method": method,
         "seed": seed,

@@ -18,6 +18,9 @@ is the same network trained with all labels of train.
 `labels`: the whole network is fine-tuned on the labels of some frames of train,
 from random weights, from VICReg and from VICRegL.
 
+`matches`: how often places that the criteria match are of one class, on the
+frames and labels of val.
+
 `pictures`: frames of test with the features of three backbones, and with what
 linear heads on them say, for the guide.
 
@@ -36,6 +39,7 @@ import os
 import pathlib
 import time
 
+from _agreement import agreement
 from _study import (
     METHODS,
     TITLES,
@@ -68,6 +72,7 @@ CLASSES = (
     "bicyclist",
 )
 IGNORE = 11
+STUDIES = ("dense", "labels", "matches", "pictures")
 DENSE = (
     "random",
     "vicreg",
@@ -82,6 +87,8 @@ TITLES = {**TITLES, SUPERVISED: "supervised, all labels"}
 # Of networks that are fine-tuned: from which method's backbone, on how many
 # labelled frames.
 STARTS = ("random", "vicreg", "both")
+# Whose matches are looked at: VICReg has none by features.
+MATCHED = ("random", "location", "feature", "both")
 LABELLED = (5, 10, 37, 100, 367)
 # How: fields of `SegmentationProtocol`.
 TRAINING = {
@@ -110,8 +117,8 @@ def parse_arguments():
     add(
         "--studies",
         nargs="+",
-        default=["dense", "labels", "pictures"],
-        choices=("dense", "labels", "pictures"),
+        default=list(STUDIES),
+        choices=STUDIES,
     )
     add(
         "--methods",
@@ -184,8 +191,8 @@ def trained(backbone, train, test, seed, iterations):
     ).figures
 
 
-def backbone_of(method, seed, arguments, frames):
-    """The pretrained backbone, its logs, the seconds, and the recipe."""
+def model_of(method, seed, arguments, frames):
+    """The pretrained model, its logs, the seconds, and the recipe."""
     import numpy as np
 
     from keras_vicregl.data import load
@@ -248,19 +255,21 @@ def dense(method, seed, arguments, frames):
     train, test = frames("train"), frames(arguments.split)
     result = {"method": method, "seed": seed}
     supervised = method == SUPERVISED
-    backbone, history, seconds, recipe = backbone_of(
+    model, history, seconds, recipe = model_of(
         "random" if supervised else method, seed, arguments, frames
     )
     if supervised:
         begun = time.monotonic()
-        figures = trained(backbone, train, test, seed, ITERATIONS["supervised"])
+        figures = trained(
+            model.backbone, train, test, seed, ITERATIONS["supervised"]
+        )
         seconds = time.monotonic() - begun
         result["training"] = {
             **TRAINING,
             "iterations": ITERATIONS["supervised"],
         }
     else:
-        figures = frozen(backbone, train, test, seed)
+        figures = frozen(model.backbone, train, test, seed)
         result["head_epochs"] = HEAD_EPOCHS
     result |= {
         "training_seconds": round(seconds, 1),
@@ -278,13 +287,13 @@ def labels(method, count, seed, arguments, frames):
     if is_done(path, arguments):
         return
     start = time.monotonic()
-    backbone, *_, recipe = backbone_of(method, seed, arguments, frames)
+    model, *_, recipe = model_of(method, seed, arguments, frames)
     train = frames("train")
     # The same frames for all methods, fewer a part of more.
     chosen = np.random.default_rng(seed).permutation(len(train["images"]))
     chosen = np.sort(chosen[:count])
     figures = trained(
-        backbone,
+        model.backbone,
         {name: values[chosen] for name, values in train.items()},
         frames(arguments.split),
         seed,
@@ -298,6 +307,28 @@ def labels(method, count, seed, arguments, frames):
         "seconds": round(time.monotonic() - start, 1),
     }
     keep(result, recipe, figures, path, arguments, start)
+
+
+def matches(method, seed, arguments, frames):
+    """Stores how matches agree with the labels of val."""
+    folder = arguments.results.with_name(f"{arguments.results.name}_matches")
+    path = folder / f"{method}-{seed}.json"
+    if stored_run(path) is not None:
+        return
+    model, *_, recipe = model_of(method, seed, arguments, frames)
+    frames = frames("val")
+    figures = agreement(
+        model,
+        recipe.make_views(),
+        frames["images"],
+        frames["segmentation_masks"][..., 0],
+        IGNORE,
+        recipe.model["num_matches"][0],
+    )
+    figures = {name: round(value, 4) for name, value in figures.items()}
+    result = {"method": method, "seed": seed, "figures": figures}
+    store({**result, **surroundings()}, path)
+    print(f"{method}-{seed}: {figures}", flush=True)
 
 
 def draw(seed, arguments, frames):
@@ -317,11 +348,11 @@ def draw(seed, arguments, frames):
     images, masks = shown["images"], shown["segmentation_masks"]
     maps, predictions = {}, {}
     for method, title in DRAWN.items():
-        backbone, *_ = backbone_of(method, seed, arguments, frames)
-        features = extract_features(backbone, {"images": images})
+        model, *_ = model_of(method, seed, arguments, frames)
+        features = extract_features(model.backbone, {"images": images})
         maps[title] = features["features"]
         segmenter = train_segmentation(
-            backbone,
+            model.backbone,
             frames("train"),
             shown,
             num_classes=len(CLASSES),
@@ -399,12 +430,34 @@ def labels_table(results):
     return "\n".join(lines)
 
 
+def matches_table(results):
+    """Markdown: of how many matches both ends are of one class."""
+    lines = [
+        "| trained with | by location | by feature | any two places | "
+        "distance by feature |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for method, runs in results.items():
+        figures = [run["figures"] for run in runs]
+        cells = [
+            TITLES[method],
+            *(
+                spread([100 * each[name] for each in figures], " %")
+                for name in ("location", "feature", "chance")
+            ),
+            spread([each["feature_distance"] for each in figures], " px"),
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def print_tables(folder):
     """Those of the studies of which there are results."""
     print(dense_table(read_results(folder)))
-    curve = read_results(folder.with_name(f"{folder.name}_labels"))
-    if curve:
-        print("\n" + labels_table(curve))
+    for study, table in (("labels", labels_table), ("matches", matches_table)):
+        results = read_results(folder.with_name(f"{folder.name}_{study}"))
+        if results:
+            print("\n" + table(results))
 
 
 def main():
@@ -423,6 +476,10 @@ def main():
             for count in arguments.labelled:
                 for method in STARTS:
                     labels(method, count, seed, arguments, frames)
+        if "matches" in arguments.studies:
+            for method in MATCHED:
+                if method in (*arguments.methods, "random"):
+                    matches(method, seed, arguments, frames)
     if "pictures" in arguments.studies:
         draw(arguments.seeds[0], arguments, frames)
     print_tables(arguments.results)

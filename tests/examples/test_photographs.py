@@ -9,7 +9,10 @@ import keras
 import numpy as np
 import photographs as study
 import pytest
+from _agreement import agreement, classes_at
 from backend_tools import eager_steps
+
+from keras_vicregl.recipes import RECIPES
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -149,3 +152,56 @@ def test_runs_are_stored_and_not_run_again(
 def test_the_readme_has_the_table_of_the_stored_runs():
     table = study.dense_table(study.read_results(study.RESULTS))
     assert table in (ROOT / "README.md").read_text()
+
+
+def test_agreement_of_matches_with_labels():
+    recipe = RECIPES["camvid"]
+    model = recipe.make_model(expander_units=(8,), local_expander_units=(8,))
+    images = np.random.default_rng(0).integers(0, 255, (4, 90, 120, 3), "uint8")
+    masks = np.full((4, 90, 120), 2, "uint8")
+    arguments = {"ignore": 11, "num_matches": 5, "batch_size": 2}
+
+    def found():
+        return agreement(model, recipe.make_views(), images, masks, **arguments)
+
+    alike = found()
+    assert [alike[name] for name in ("location", "feature", "chance")] == [
+        1
+    ] * 3
+    # What is of no class does not count.
+    masks[:, :20] = 11
+    assert found()["chance"] == 1
+    # Every pixel of another class than those around: only a place with itself.
+    masks[:] = np.arange(90)[:, None] % 2 * 60 + np.arange(120) % 60
+    mixed = found()
+    assert mixed["chance"] < 0.1
+    assert mixed["location_distance"] == alike["location_distance"]
+
+
+def test_labels_are_read_where_positions_are():
+    masks = np.arange(2 * 3 * 4).reshape(2, 3, 4)
+    # x, y: the middle of the first pixel, the last one, and beyond it.
+    where = np.array([[(0.5, 0.5), (3.9, 2.9), (4.0, 3.0)]] * 2)
+    np.testing.assert_array_equal(
+        classes_at(masks, where), [[0, 11, 11], [12, 23, 23]]
+    )
+
+
+def test_table_of_the_matches(tmp_path):
+    figures = {
+        "location": 0.75,
+        "feature": 0.5,
+        "chance": 0.25,
+        "feature_distance": 40.0,
+        "location_distance": 4.0,
+    }
+    runs = [
+        {"method": "feature", "seed": seed, "figures": figures}
+        for seed in (0, 1)
+    ]
+    stored(tmp_path / "runs", runs)
+    lines = study.matches_table(study.read_results(tmp_path / "runs"))
+    assert lines.splitlines()[2] == (
+        "| feature only | 75.0 % ± 0.0 | 50.0 % ± 0.0 | 25.0 % ± 0.0 | "
+        "40.0 px ± 0.0 |"
+    )
