@@ -90,6 +90,11 @@ torchrun --nproc-per-node 8 examples/pretrain.py --backend torch \
     --recipe resnet50 --data imagenet2012
 ```
 
+Under JAX and PyTorch TensorFlow reads images and makes views on the host. GPUs
+are hidden from it: it would take most of their memory with its first tensor.
+What uses TensorFlow before `keras_vicregl` is imported must hide them itself,
+by `tf.config.set_visible_devices([], "GPU")`, and a warning says so.
+
 ## Several machines
 
 The same command on each, with an `--output` that all of them share: the first

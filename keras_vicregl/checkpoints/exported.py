@@ -83,7 +83,7 @@ def _onnx(path: pathlib.Path) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def _saved_model(path: pathlib.Path) -> Callable[[np.ndarray], np.ndarray]:
-    import tensorflow as tf
+    from keras_vicregl._tensorflow import tf
 
     # Kept alive by the function below: endpoints hold only weak references.
     loaded = tf.saved_model.load(str(path))

@@ -103,7 +103,7 @@ def packed(objects: Mapping[str, tf.Tensor], label: str | None) -> tf.Tensor:
             `"area"` (M,).
         label: Key of the classes; None: all are 0.
     """
-    import tensorflow as tf
+    from keras_vicregl._tensorflow import tf
 
     top, left, bottom, right = tf.unstack(objects["bbox"], axis=-1)
     absent = tf.zeros_like(top)
@@ -130,7 +130,7 @@ def unpacked(data: tf.Tensor, size: tf.Tensor) -> dict[str, tf.Tensor]:
         All of `BOX_KEYS`, of those boxes that have an area. Without areas of
         their own they have those of the boxes.
     """
-    import tensorflow as tf
+    from keras_vicregl._tensorflow import tf
 
     table = tf.io.parse_tensor(data, tf.float32)
     table = tf.reshape(table, (-1, 8))

@@ -95,7 +95,7 @@ class TensorBoardSink:
     """Rows of a `TrainingLog` as scalars over the steps of all epochs."""
 
     def __init__(self, folder: pathlib.Path) -> None:
-        import tensorflow as tf
+        from keras_vicregl._tensorflow import tf
 
         self._summary = tf.summary
         self._writer = tf.summary.create_file_writer(str(folder))

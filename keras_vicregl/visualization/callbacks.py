@@ -137,7 +137,8 @@ def figure_pixels(figure: "Figure") -> np.ndarray:
 def _tensorflow() -> Any:
     try:
         import tensorboard  # noqa: F401
-        import tensorflow as tf
+
+        from keras_vicregl._tensorflow import tf
     except ImportError as error:
         raise ImportError(
             "`tensorboard` needs TensorFlow and TensorBoard: pip install "

@@ -54,7 +54,7 @@ def detection_batches(
     >>> batch["images"].shape, batch["boxes"].shape
     (TensorShape([3, 96, 128, 3]), TensorShape([3, 2, 4]))
     """
-    import tensorflow as tf
+    from keras_vicregl._tensorflow import tf
 
     check_integer("batch_size", batch_size, smallest=1)
     check_integer("shuffle", shuffle, smallest=0)
@@ -87,7 +87,7 @@ def detection_batches(
 def _fitted(
     example: dict[str, Any], size: tuple[int, int]
 ) -> dict[str, tf.Tensor]:
-    import tensorflow as tf
+    from keras_vicregl._tensorflow import tf
 
     image = tf.cast(example[IMAGES], tf.float32)
     before = tf.cast(tf.shape(image)[:2], tf.float64)

@@ -132,8 +132,7 @@ def view_batches(
     >>> [inputs["views"][1].shape for (inputs,) in batches]
     [TensorShape([3, 32, 32, 3]), TensorShape([3, 32, 32, 3])]
     """
-    import tensorflow as tf
-
+    from keras_vicregl._tensorflow import tf
     from keras_vicregl.views import MultiView
 
     check_integer("batch_size", batch_size, smallest=1)
@@ -266,7 +265,7 @@ def _as_source(data: Any) -> ImageSource:
 
 
 def _check_rank(shape: Any) -> None:
-    import tensorflow as tf
+    from keras_vicregl._tensorflow import tf
 
     if tf.TensorShape(shape).rank not in (None, 3):
         raise ValueError(

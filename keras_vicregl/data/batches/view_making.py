@@ -40,8 +40,7 @@ def batches_of_views(
     Returns:
         Pairs of a batch and the facts that came with its group.
     """
-    import tensorflow as tf
-
+    from keras_vicregl._tensorflow import tf
     from keras_vicregl.views import MultiView
 
     parallel = {"num_parallel_calls": tf.data.AUTOTUNE, "deterministic": True}
@@ -102,7 +101,7 @@ def _traced_once(multi_view: MultiView) -> MultiViewLike:
     calls is kept, for all layers of the same settings. A call costs less than a
     millisecond, so this is for whole batches.
     """
-    import tensorflow as tf
+    from keras_vicregl._tensorflow import tf
 
     recipe = _Recipe(multi_view)
 
@@ -162,7 +161,7 @@ class _Recipe:
 @functools.lru_cache(maxsize=32)
 def _traced(recipe: _Recipe) -> Any:
     """A recipe as a function of TensorFlow, traced for each kind of example."""
-    import tensorflow as tf
+    from keras_vicregl._tensorflow import tf
 
     return tf.function(recipe.multi_view, autograph=False)
 
@@ -188,7 +187,7 @@ def _maker(
     Where `multi_view` takes files, it is given them as they are - it may decode
     no more of them than it needs - if nothing has to be turned.
     """
-    import tensorflow as tf
+    from keras_vicregl._tensorflow import tf
 
     read = source._reader()
     takes_files = getattr(multi_view, "accepts_encoded", False)
@@ -229,8 +228,7 @@ def _with_mask(
     example: Mapping[str, Any], mask_labels: np.ndarray | None
 ) -> dict[str, Any]:
     """An example with its mask decoded, and the image still a JPEG file."""
-    import tensorflow as tf
-
+    from keras_vicregl._tensorflow import tf
     from keras_vicregl.data.decoding import images as decoding
 
     if MASKS not in example:

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
+from keras_vicregl._tensorflow import tf
 from keras_vicregl.data.boxes import BOXES, unpacked
 from keras_vicregl.data.decoding.orientation import (
     bytes_at,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 
-import tensorflow as tf
+from keras_vicregl._tensorflow import tf
 
 _TAG = 0x0112
 _NOT_FOUND = -1

@@ -73,7 +73,7 @@ def row_reader(
     To be called eagerly: small arrays become constants outside the graph. Of
     large ones the rows are read from the array.
     """
-    import tensorflow as tf
+    from keras_vicregl._tensorflow import tf
 
     large = {k: v for k, v in arrays.items() if _is_large(v)}
     small = {

@@ -54,7 +54,7 @@ def as_dataset(arrays: Mapping[str, np.ndarray]) -> tf.data.Dataset:
     >>> dataset.cardinality().numpy().item(), dataset.element_spec["images"]
     (5, TensorSpec(shape=(8, 8, 3), dtype=tf.uint8, name=None))
     """
-    import tensorflow as tf
+    from keras_vicregl._tensorflow import tf
 
     count = common_length(arrays)
     # Not on a GPU, where they would stay.
@@ -115,7 +115,7 @@ class ArraySource(ImageSource):
         """See `ImageSource.dataset`."""
         if order_seed is None:
             return as_dataset(self._arrays)
-        import tensorflow as tf
+        from keras_vicregl._tensorflow import tf
 
         with tf.device("cpu"):
             order = shuffled(len(self), order_seed)

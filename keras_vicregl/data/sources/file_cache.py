@@ -34,7 +34,7 @@ class FileCache:
     def __init__(
         self, folder: str | os.PathLike | None, paths: Sequence[str]
     ) -> None:
-        import tensorflow as tf
+        from keras_vicregl._tensorflow import tf
 
         # From the number of a file to its contents, or to the path of its copy.
         self._kept = tf.lookup.experimental.MutableHashTable(
@@ -48,7 +48,7 @@ class FileCache:
 
     def read(self, path: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
         """Contents of the file with a number of its own, in a graph."""
-        import tensorflow as tf
+        from keras_vicregl._tensorflow import tf
 
         def keep() -> tf.Tensor:
             if self._folder is None:

@@ -67,7 +67,7 @@ class FileSource(ImageSource):
             self._cache = FileCache(folder, [*paths, *(masks or ())])
 
     def _reader(self) -> Callable[[Any, Any], dict]:
-        import tensorflow as tf
+        from keras_vicregl._tensorflow import tf
 
         paths = tf.constant([os.fsencode(path) for path in self._paths])
         labels = None if self._labels is None else tf.constant(self._labels)
@@ -87,7 +87,7 @@ class FileSource(ImageSource):
         return read
 
     def _read(self, path: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
-        import tensorflow as tf
+        from keras_vicregl._tensorflow import tf
 
         if self._cache is None:
             return tf.io.read_file(path)

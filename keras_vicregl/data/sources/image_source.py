@@ -142,8 +142,7 @@ class ImageSource:
                 `on_error="raise"`: an image cannot be read. In either case, at
                 the end, if none can be read. The message says which and why.
         """
-        import tensorflow as tf
-
+        from keras_vicregl._tensorflow import tf
         from keras_vicregl.data.decoding import images
         from keras_vicregl.data.streams.failures import readable
 
@@ -187,7 +186,7 @@ class ImageSource:
         self, plan: epochs.Plan, order_seed: int | None
     ) -> tf.data.Dataset:
         """Groups of a single epoch."""
-        import tensorflow as tf
+        from keras_vicregl._tensorflow import tf
 
         def groups(seed: tf.Tensor) -> tf.data.Dataset:
             # As in `epochs.epochs`: not to depend on `tf.random.set_seed`.

@@ -134,7 +134,7 @@ class SomeOf(ImageSource):
         self._is_batched = source._is_batched
 
     def _reader(self) -> Callable[[Any, Any], dict]:
-        import tensorflow as tf
+        from keras_vicregl._tensorflow import tf
 
         read = self._source._reader()
         indices = tf.constant(self._indices)
@@ -157,7 +157,7 @@ class SomeOf(ImageSource):
 def _chosen(
     stream: tf.data.Dataset, indices: np.ndarray, count: int
 ) -> tf.data.Dataset:
-    import tensorflow as tf
+    from keras_vicregl._tensorflow import tf
 
     wanted = np.zeros(count, bool)
     wanted[indices] = True

@@ -57,8 +57,7 @@ class StreamSource(ImageSource):
         return epochs.element_groups(self._stream, plan, order_seed)
 
     def _reader(self) -> Callable[[Any, Any], dict]:
-        import tensorflow as tf
-
+        from keras_vicregl._tensorflow import tf
         from keras_vicregl.data.decoding.images import check
 
         def read(index: tf.Tensor, element: Mapping[str, Any]) -> dict:
@@ -130,7 +129,7 @@ def from_tfds(
         ValueError: If there is no such data set, split or feature, or it cannot
             be prepared.
     """
-    import tensorflow_datasets as tfds
+    from keras_vicregl._tensorflow import tfds
 
     builder = source
     if isinstance(source, str):
@@ -187,7 +186,7 @@ class _Keys:
         masks: bool | str | None,
         boxes: bool | str | None,
     ) -> None:
-        import tensorflow_datasets as tfds
+        from keras_vicregl._tensorflow import tfds
 
         self._name = builder.info.full_name
         self._features = dict(builder.info.features.items())
@@ -264,7 +263,7 @@ class _Keys:
 
 
 def _relabelled(example: dict[str, Any], table: np.ndarray) -> dict[str, Any]:
-    import tensorflow as tf
+    from keras_vicregl._tensorflow import tf
 
     label = tf.cast(example[LABELS], tf.int64)
     is_known = (label >= NO_LABEL) & (label < len(table) - 1)
@@ -276,7 +275,7 @@ def _relabelled(example: dict[str, Any], table: np.ndarray) -> dict[str, Any]:
 
 def _has_boxes(feature: tfds.features.FeatureConnector) -> bool:
     """Whether a feature is a sequence of objects with boxes."""
-    import tensorflow_datasets as tfds
+    from keras_vicregl._tensorflow import tfds
 
     parts = getattr(feature, "feature", None)
     return isinstance(parts, tfds.features.FeaturesDict) and isinstance(
@@ -287,7 +286,7 @@ def _has_boxes(feature: tfds.features.FeatureConnector) -> bool:
 def _builder(
     name: str, data_dir: str | os.PathLike | None, options: Mapping[str, Any]
 ) -> tfds.core.DatasetBuilder:
-    import tensorflow_datasets as tfds
+    from keras_vicregl._tensorflow import tfds
 
     try:
         return tfds.builder(name, data_dir=data_dir, **options)
@@ -302,7 +301,7 @@ def _builder(
 def _prepare(
     builder: tfds.core.DatasetBuilder, manual_dir: str | os.PathLike | None
 ) -> None:
-    import tensorflow_datasets as tfds
+    from keras_vicregl._tensorflow import tfds
 
     if manual_dir is not None:
         manual_dir = os.fspath(manual_dir)

@@ -32,7 +32,7 @@ class DarkFiles:
         self, index: tf.Tensor, element: Any, largest: tf.Tensor
     ) -> tf.Tensor:
         """An operation that warns, the first time; 0, int64."""
-        import tensorflow as tf
+        from keras_vicregl._tensorflow import tf
 
         flat = tf.nest.flatten(element)
 

@@ -118,7 +118,7 @@ def epochs(
         Pairs of a group and a dictionary of scalars: its `"epoch"`, whether it
         is the `"last"` one, and the `"view_seed"` of the epoch.
     """
-    import tensorflow as tf
+    from keras_vicregl._tensorflow import tf
 
     def one_epoch(begin: tf.Tensor) -> tf.data.Dataset:
         # The order must not depend on `tf.random.set_seed` (whose 0, besides,
@@ -162,7 +162,7 @@ def finish_epochs(
     consumer has taken its last batch, not when that has been prepared. The same
     holds for what `taken` notes.
     """
-    import tensorflow as tf
+    from keras_vicregl._tensorflow import tf
 
     def finish(epoch: tf.Tensor) -> tf.Tensor:
         return tf.numpy_function(position.finish, [epoch], tf.int64)
@@ -193,7 +193,7 @@ def index_groups(
     count: int, plan: Plan, order_seed: tf.Tensor
 ) -> tf.data.Dataset:
     """Groups of examples of which nothing but the index is known so far."""
-    import tensorflow as tf
+    from keras_vicregl._tensorflow import tf
 
     if not isinstance(plan.shuffle, bool):
         indices = _shuffled(tf.data.Dataset.range(count), plan, order_seed)
@@ -222,7 +222,7 @@ def element_groups(
     elements: tf.data.Dataset, plan: Plan, order_seed: tf.Tensor
 ) -> tf.data.Dataset:
     """Groups of the elements of a data set, dictionaries of one shape."""
-    import tensorflow as tf
+    from keras_vicregl._tensorflow import tf
 
     numbered = _shuffled(elements.enumerate(), plan, order_seed)
     groups = numbered.batch(plan.batch_size, plan.drop_remainder)
@@ -237,7 +237,7 @@ def window_groups(
     elements: tf.data.Dataset, plan: Plan, order_seed: tf.Tensor
 ) -> tf.data.Dataset:
     """Groups as data sets of pairs, of elements that differ in shape."""
-    import tensorflow as tf
+    from keras_vicregl._tensorflow import tf
 
     numbered = _shuffled(elements.enumerate(), plan, order_seed)
     rows = plan.rows

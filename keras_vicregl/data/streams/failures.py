@@ -111,12 +111,12 @@ class Failures:
         return named + ("; ..." if len(indices) > _NAMED else "")
 
     def _element(self, flat: list) -> Any:
-        import tensorflow as tf
+        from keras_vicregl._tensorflow import tf
 
         return tf.nest.pack_sequence_as(self._structure, flat)
 
     def _reason(self, index: int, element: Any) -> str:
-        import tensorflow as tf
+        from keras_vicregl._tensorflow import tf
 
         name = self._name(index, element)
         try:
@@ -142,7 +142,7 @@ def readable(group: Any, make: Make, failures: Failures) -> tf.data.Dataset:
     Returns:
         Pairs of the place in the group, int32, and what `make` returned.
     """
-    import tensorflow as tf
+    from keras_vicregl._tensorflow import tf
 
     size = tf.shape(group[0])[0]
     made = (
@@ -191,7 +191,7 @@ def full_batch(
         failures: Takes note of what cannot be made.
         size: Of the group, where it is always the same.
     """
-    import tensorflow as tf
+    from keras_vicregl._tensorflow import tf
 
     places = tf.range(tf.shape(group[0])[0])
     made = readable(group, make, failures)
@@ -221,7 +221,7 @@ def full_batch(
 
 def _no_rows(spec: Any) -> Any:
     """Tensors of a spec, of no elements along the axes that are not known."""
-    import tensorflow as tf
+    from keras_vicregl._tensorflow import tf
 
     return tf.nest.map_structure(
         lambda x: tf.zeros([n or 0 for n in x.shape], x.dtype), spec

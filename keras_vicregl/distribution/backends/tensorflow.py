@@ -5,8 +5,7 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
-import tensorflow as tf
-
+from keras_vicregl._tensorflow import tf
 from keras_vicregl.distribution.backends.rows import take_slots as take_slots
 
 # A collective is over for a process before the others have taken what it sent,

@@ -67,7 +67,7 @@ def deterministic(seed: int = 0) -> None:
 
 
 def _tensorflow() -> None:
-    import tensorflow as tf
+    from keras_vicregl._tensorflow import tf
 
     if _onednn_is_on():
         raise RuntimeError(

@@ -8,8 +8,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-import tensorflow as tf
-
+from keras_vicregl._tensorflow import tf
 from keras_vicregl.distribution.environment.launchers import (
     slurm_hosts,
     slurm_port,

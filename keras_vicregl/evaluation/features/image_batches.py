@@ -159,8 +159,7 @@ class ImageBatches:
             )
 
     def _of_dataset(self) -> Iterator[dict[str, np.ndarray]]:
-        import tensorflow as tf
-
+        from keras_vicregl._tensorflow import tf
         from keras_vicregl.data.boxes import without_boxes
 
         with tf.device("cpu"):

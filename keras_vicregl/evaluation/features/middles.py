@@ -74,7 +74,7 @@ class Middle:
 
     def of_example(self, example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Of an image (H, W, C) of any size, in tf.data."""
-        import tensorflow as tf
+        from keras_vicregl._tensorflow import tf
 
         height, width = tf.unstack(tf.shape(example[IMAGES])[:2])
         new = tf.stack(self._resized(height, width, tf.minimum(height, width)))

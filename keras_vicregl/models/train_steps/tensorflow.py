@@ -3,8 +3,8 @@
 from typing import Any
 
 import keras
-import tensorflow as tf
 
+from keras_vicregl._tensorflow import tf
 from keras_vicregl.distribution.backends.tensorflow import (
     apply_gradients,
     check_combination,

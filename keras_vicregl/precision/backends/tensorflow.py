@@ -9,8 +9,9 @@ gradient.
 import functools
 from typing import Any
 
-import tensorflow as tf
 from keras import ops
+
+from keras_vicregl._tensorflow import tf
 
 # Operations have this in their names, those of gradients as well.
 SCOPE = "full_precision"

@@ -23,7 +23,7 @@ def cast(array: Any, dtype: str) -> Any:
     """The array in another dtype."""
     if namespace(array) is np:
         return array.astype(dtype)
-    import tensorflow as tf
+    from keras_vicregl._tensorflow import tf
 
     return tf.cast(array, dtype)
 
@@ -32,7 +32,7 @@ def bits_of(integers: Any) -> Any:
     """The bits of int64 numbers as uint64."""
     if namespace(integers) is np:
         return integers.view("uint64")
-    import tensorflow as tf
+    from keras_vicregl._tensorflow import tf
 
     return tf.bitcast(integers, tf.uint64)
 
@@ -41,7 +41,7 @@ def shift_right(bits: Any, count: int) -> Any:
     """Unsigned integers, shifted by `count` bits."""
     if namespace(bits) is np:
         return bits >> np.uint64(count)
-    import tensorflow as tf
+    from keras_vicregl._tensorflow import tf
 
     return tf.bitwise.right_shift(bits, tf.constant(count, bits.dtype))
 
@@ -50,6 +50,6 @@ def round_to_even(array: Any) -> Any:
     """The nearest whole numbers, halves to the even one, as `round`."""
     if namespace(array) is np:
         return np.round(array)
-    import tensorflow as tf
+    from keras_vicregl._tensorflow import tf
 
     return tf.round(array)

@@ -3,9 +3,9 @@
 import random
 from typing import Any
 
-import tensorflow as tf
 from keras_cv.layers import VectorizedBaseImageAugmentationLayer
 
+from keras_vicregl._tensorflow import tf
 from keras_vicregl.views._checks import check_integer
 from keras_vicregl.views.drawing import stateless
 from keras_vicregl.views.keys import (

@@ -3,8 +3,8 @@
 from typing import Any
 
 import keras
-import tensorflow as tf
 
+from keras_vicregl._tensorflow import tf
 from keras_vicregl.views._checks import (
     check_choice,
     check_count,

@@ -4,8 +4,8 @@ import math
 from typing import Any
 
 import keras
-import tensorflow as tf
 
+from keras_vicregl._tensorflow import tf
 from keras_vicregl.views._checks import (
     check_channels,
     check_interval,

@@ -5,8 +5,7 @@ contiguous memory, which is several times faster in TensorFlow than with the
 channels last. Pixels are float32 in [0, 255], parameters (N,), one an image.
 """
 
-import tensorflow as tf
-
+from keras_vicregl._tensorflow import tf
 from keras_vicregl.views.drawing.color_matrix import LUMINANCE
 from keras_vicregl.views.pixels.tensors import apply_to, shape_of
 from keras_vicregl.views.pixels.tracing import traced

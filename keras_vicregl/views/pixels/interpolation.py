@@ -2,7 +2,7 @@
 
 import math
 
-import tensorflow as tf
+from keras_vicregl._tensorflow import tf
 
 _SUPPORT = {"bilinear": 1, "bicubic": 2}
 

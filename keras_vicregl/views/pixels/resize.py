@@ -3,8 +3,7 @@
 A box is top, left, height and width in whole pixels, (B, 4) int32.
 """
 
-import tensorflow as tf
-
+from keras_vicregl._tensorflow import tf
 from keras_vicregl.views.pixels.tracing import traced
 
 KERNELS = {"bilinear": "triangle", "bicubic": "keyscubic"}

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-import tensorflow as tf
+from keras_vicregl._tensorflow import tf
 
 
 def as_float(images: tf.Tensor) -> tf.Tensor:

@@ -7,8 +7,7 @@ the roundings and clippings of their own. Slower by several times.
 
 from typing import TYPE_CHECKING
 
-import tensorflow as tf
-
+from keras_vicregl._tensorflow import tf
 from keras_vicregl.views.keys import IMAGES
 from keras_vicregl.views.layers.crop import RandomResizedCrop
 from keras_vicregl.views.layers.photometric import (

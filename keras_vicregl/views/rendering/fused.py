@@ -20,8 +20,7 @@ import math
 import operator
 from typing import Any
 
-import tensorflow as tf
-
+from keras_vicregl._tensorflow import tf
 from keras_vicregl.views.pixels.interpolation import most_taps, taps
 from keras_vicregl.views.pixels.resize import resize
 

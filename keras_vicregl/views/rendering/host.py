@@ -3,8 +3,7 @@
 import functools
 from typing import TYPE_CHECKING, Any
 
-import tensorflow as tf
-
+from keras_vicregl._tensorflow import tf
 from keras_vicregl.views.drawing.parameters import SharedOptions, draw_groups
 from keras_vicregl.views.keys import (
     IMAGES,
