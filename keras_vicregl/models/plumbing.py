@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
 from keras_vicregl.models.backbones.adapter import (
@@ -107,11 +106,8 @@ def apply(
             results[indices[0]] = function(batches[0])
             continue
         together = function(ops.concatenate(batches, axis=0))
-        start = 0
-        for index, batch in zip(indices, batches, strict=True):
-            stop = start + ops.shape(batch)[0]
-            results[index] = together[start:stop]
-            start = stop
+        for index, part in zip(indices, _apart(together, batches), strict=True):
+            results[index] = part
     return tuple(results)
 
 
@@ -132,17 +128,24 @@ def apply_head(
     """
     if stack or not training or len(batches) == 1:
         return apply(lambda x: head(x, training=training), batches, stack)
-    ends = np.cumsum([ops.shape(batch)[0] for batch in batches[:-1]]).tolist()
     x = ops.concatenate(batches, axis=0)
     for layer in head.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
-            parts = ops.split(x, ends)
-            x = ops.concatenate(
-                [layer(part, training=training) for part in parts], axis=0
-            )
+            parts = [layer(y, training=training) for y in _apart(x, batches)]
+            x = ops.concatenate(parts, axis=0)
         else:
             x = layer(x)
-    return tuple(ops.split(x, ends))
+    return _apart(x, batches)
+
+
+def _apart(x: Any, batches: Sequence[Any]) -> tuple[Any, ...]:
+    """Parts of what is concatenated, as long as the batches were."""
+    parts, start = [], 0
+    for batch in batches:
+        stop = start + ops.shape(batch)[0]
+        parts.append(x[start:stop])
+        start = stop
+    return tuple(parts)
 
 
 def feature_channels(backbone: keras.Model) -> int:

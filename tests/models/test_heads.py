@@ -97,3 +97,23 @@ def test_views_together_are_as_views_one_by_one(normalization):
         np.testing.assert_allclose(
             ops.convert_to_numpy(ours), ops.convert_to_numpy(theirs), atol=1e-5
         )
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="of graphs of TensorFlow"
+)
+def test_views_together_whose_sizes_are_not_known_before_they_come():
+    import tensorflow as tf
+
+    head = expander(4, (8, 3))
+    before = head.get_weights()
+    rng = np.random.default_rng(0)
+    views = [rng.normal(size=(n, 4)).astype("float32") for n in (5, 3)]
+    desired = [ops.convert_to_numpy(head(x, training=True)) for x in views]
+    head.set_weights(before)
+    together = tf.function(
+        lambda *views: apply_head(head, views, training=True, stack=False),
+        input_signature=[tf.TensorSpec((None, 4))] * 2,
+    )
+    for ours, theirs in zip(together(*views), desired, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
