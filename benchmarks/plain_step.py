@@ -43,6 +43,9 @@ def convnext_tiny():
     )
 
 
+# The paper's, where a recipe has no others.
+UNITS = (8192, 8192, 8192)
+LOCAL_UNITS = (512, 512, 512)
 NETWORKS = {
     "resnet50": (resnet50, 2048, nn.BatchNorm1d),
     "convnext_tiny": (convnext_tiny, 768, nn.LayerNorm),
@@ -150,8 +153,8 @@ class PlainStep:
         torch.manual_seed(0)
         self.model = Model(
             backbone,
-            recipe.model["expander_units"],
-            recipe.model["local_expander_units"],
+            recipe.model.get("expander_units", UNITS),
+            recipe.model.get("local_expander_units", LOCAL_UNITS),
         )
         if backbone.startswith("convnext"):
             drop_paths(self.model.backbone, 0.1)
@@ -181,6 +184,12 @@ class PlainStep:
         loss.backward()
         self.optimizer.step()
         return float(loss)
+
+    def part(self, name):
+        """The step, which is not parted."""
+        if name != "step":
+            raise ValueError(f"the plain step has no part {name!r}")
+        return self.step
 
 
 def drop_paths(backbone, rate):
