@@ -8,6 +8,7 @@ steps of the release.
 import definition
 import plain_networks
 import torch
+from step_parts import make_batch
 from torch import nn
 
 
@@ -142,8 +143,6 @@ class PlainStep:
     """What `step_parts.Step` measures of the library, in float32."""
 
     def __init__(self, settings):
-        from step_parts import make_batch
-
         from keras_vicregl.recipes import RECIPES
 
         recipe = RECIPES[settings["recipe"]]

@@ -7,7 +7,7 @@ copies what they make. Here variables are taken together until they have
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -31,19 +31,16 @@ def lars_step(
         learning_rate: A scalar.
     """
     rules = optimizer._rules
-    kinds = {}
-    for gradient, variable in zip(gradients, variables, strict=True):
-        index = optimizer._get_variable_index(variable)
-        weight = variable.value
-        kind = (
+
+    def rules_of(index: int) -> tuple[bool, bool]:
+        return (
             bool(optimizer.weight_decay) and index not in rules["weight_decay"],
             index not in rules["adaptation"],
-            weight.dtype,
         )
-        velocity = optimizer._velocities[index].value
-        kinds.setdefault(kind, []).append(
-            (gradient.to(weight.dtype), weight, velocity)
-        )
+
+    kinds = _kinds(
+        optimizer, gradients, variables, [optimizer._velocities], rules_of
+    )
     for (decays, adapts, dtype), those in kinds.items():
         rate = keras.ops.convert_to_tensor(learning_rate).to(those[0][1])
         for slopes, weights, velocities in _groups(those):
@@ -78,19 +75,9 @@ def adam_step(
         learning_rate: A scalar.
     """
     beta_1, beta_2 = optimizer.beta_1, optimizer.beta_2
-    kinds = {}
-    for gradient, variable in zip(gradients, variables, strict=True):
-        index = optimizer._get_variable_index(variable)
-        weight = variable.value
-        kinds.setdefault(weight.dtype, []).append(
-            (
-                gradient.to(weight.dtype),
-                weight,
-                optimizer._momentums[index].value,
-                optimizer._velocities[index].value,
-            )
-        )
-    for dtype, those in kinds.items():
+    states = [optimizer._momentums, optimizer._velocities]
+    kinds = _kinds(optimizer, gradients, variables, states, lambda index: ())
+    for (dtype,), those in kinds.items():
         step = keras.ops.convert_to_tensor(optimizer.iterations + 1).to(dtype)
         rate = keras.ops.convert_to_tensor(learning_rate).to(step)
         rate = rate * torch.sqrt(1 - beta_2**step) / (1 - beta_1**step)
@@ -104,6 +91,28 @@ def adam_step(
             torch._foreach_reciprocal_(steps)
             torch._foreach_mul_(steps, means)
             _subtract_multiples(weights, steps, rate)
+
+
+def _kinds(
+    optimizer: Any,
+    gradients: Sequence[torch.Tensor],
+    variables: Sequence[Any],
+    states: Sequence[Sequence[Any]],
+    rules_of: Callable[[int], tuple],
+) -> dict[tuple, list[tuple[torch.Tensor, ...]]]:
+    """Gradient, weight and states of variables, by what is done with them.
+
+    By the rules of their index, and their dtype.
+    """
+    kinds = {}
+    for gradient, variable in zip(gradients, variables, strict=True):
+        index = optimizer._get_variable_index(variable)
+        weight = variable.value
+        own = [state[index].value for state in states]
+        kinds.setdefault((*rules_of(index), weight.dtype), []).append(
+            (gradient.to(weight.dtype), weight, *own)
+        )
+    return kinds
 
 
 def _groups(

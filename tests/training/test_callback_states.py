@@ -66,18 +66,11 @@ class Decays(keras.callbacks.Callback):
         self.rates = iter(np.geomspace(1e-2, 1e-4, EPOCHS)[self.used :])
 
 
-class Interruption(keras.callbacks.Callback):
+class Interruption(tiny.At):
     """As a killed process: not even the end of training is told."""
 
-    def __init__(self, epoch, batch):
-        super().__init__()
-        self.at = epoch, batch
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.epoch = epoch
-
     def on_train_batch_begin(self, batch, logs=None):
-        if (self.epoch, batch) == self.at:
+        if self.is_there(batch):
             raise KeyboardInterrupt
 
 

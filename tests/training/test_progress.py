@@ -32,18 +32,11 @@ class Terminal(io.StringIO):
         return True
 
 
-class InterruptAt(keras.callbacks.Callback):
+class InterruptAt(tiny.At):
     """Sends a signal before a batch of an epoch."""
 
-    def __init__(self, epoch, batch):
-        super().__init__()
-        self.at = epoch, batch
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.epoch = epoch
-
     def on_train_batch_begin(self, batch, logs=None):
-        if (self.epoch, batch) == self.at:
+        if self.is_there(batch):
             signal.raise_signal(signal.SIGTERM)
 
 

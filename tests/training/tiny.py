@@ -98,8 +98,8 @@ def logged(folder, name="steps.jsonl"):
     return [row["step"] for row in read_rows(folder / name)]
 
 
-class StopAt(keras.callbacks.Callback):
-    """Sets `stop_training` at the end of a batch of an epoch."""
+class At(keras.callbacks.Callback):
+    """Knows when a batch of an epoch is there."""
 
     def __init__(self, epoch, batch):
         super().__init__()
@@ -108,6 +108,13 @@ class StopAt(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch = epoch
 
+    def is_there(self, batch):
+        return (self.epoch, batch) == self.at
+
+
+class StopAt(At):
+    """Sets `stop_training` at the end of a batch of an epoch."""
+
     def on_train_batch_end(self, batch, logs=None):
-        if (self.epoch, batch) == self.at:
+        if self.is_there(batch):
             self.model.stop_training = True
