@@ -40,15 +40,20 @@ import pathlib
 import time
 
 from _agreement import agreement
+from _camvid import CLASSES, IGNORE, percentages, read_frames
+from _photograph_pictures import draw
+from _photograph_tables import (
+    SUPERVISED,
+    dense_table,
+    labels_table,
+    matches_table,
+)
 from _study import (
     METHODS,
-    TITLES,
-    changes,
     check_same,
     pretrained,
     read_results,
     rounded,
-    spread,
     store,
     stored_run,
     study_parser,
@@ -58,20 +63,6 @@ from _study import (
 GUIDES = pathlib.Path(__file__).parents[1] / "guides"
 RESULTS = GUIDES / "results" / "camvid"
 PICTURES = GUIDES / "images" / "real_photographs_frames"
-CLASSES = (
-    "sky",
-    "building",
-    "pole",
-    "road",
-    "pavement",
-    "tree",
-    "sign",
-    "fence",
-    "car",
-    "pedestrian",
-    "bicyclist",
-)
-IGNORE = 11
 STUDIES = ("dense", "labels", "matches", "pictures")
 DENSE = (
     "random",
@@ -82,8 +73,6 @@ DENSE = (
     "alpha_0.9",
     "alpha_0",
 )
-SUPERVISED = "supervised"
-TITLES = {**TITLES, SUPERVISED: "supervised, all labels"}
 # Of networks that are fine-tuned: from which method's backbone, on how many
 # labelled frames.
 STARTS = ("random", "vicreg", "both")
@@ -105,8 +94,7 @@ TRAINING = {
 }
 ITERATIONS = {"supervised": 1000, "labels": 500}
 HEAD_EPOCHS = 20
-# In pictures: frames of test, spread evenly, and methods by their short names.
-SHOWN = 4
+# In pictures: methods by their short names.
 DRAWN = {"random": "random", "vicreg": "VICReg", "both": "VICRegL"}
 
 
@@ -134,26 +122,6 @@ def parse_arguments():
     if arguments.camvid is None and not arguments.table:
         parser.error("the folder of CamVid is needed, but for --table")
     return arguments
-
-
-def read_frames(folder, split):
-    """Images (N, 180, 240, 3) uint8, means of 2 x 2 pixels, and their masks.
-
-    Masks have every second row and column of the labels.
-    """
-    import numpy as np
-
-    from keras_vicregl.data import camvid
-
-    images, masks = [], []
-    for example in camvid(folder, split).dataset().as_numpy_iterator():
-        image = example["images"]
-        height, width = (side // 2 for side in image.shape[:2])
-        image = image[: 2 * height, : 2 * width].astype("float32")
-        blocks = image.reshape(height, 2, width, 2, 3)
-        images.append(np.rint(blocks.mean((1, 3))).astype("uint8"))
-        masks.append(example["segmentation_masks"][1::2, 1::2])
-    return {"images": np.stack(images), "segmentation_masks": np.stack(masks)}
 
 
 def frozen(backbone, train, test, seed):
@@ -331,126 +299,6 @@ def matches(method, seed, arguments, frames):
     print(f"{method}-{seed}: {figures}", flush=True)
 
 
-def draw(seed, arguments, frames):
-    """Writes pictures of features and of predicted segmentations."""
-    import numpy as np
-
-    from keras_vicregl.evaluation import extract_features, train_segmentation
-    from keras_vicregl.visualization import (
-        plot_feature_maps,
-        plot_segmentations,
-        save,
-    )
-
-    test = frames(arguments.split)
-    chosen = np.linspace(0, len(test["images"]) - 1, SHOWN + 2)[1:-1]
-    shown = {name: v[chosen.astype(int)] for name, v in test.items()}
-    images, masks = shown["images"], shown["segmentation_masks"]
-    maps, predictions = {}, {}
-    for method, title in DRAWN.items():
-        model, *_ = model_of(method, seed, arguments, frames)
-        features = extract_features(model.backbone, {"images": images})
-        maps[title] = features["features"]
-        segmenter = train_segmentation(
-            model.backbone,
-            frames("train"),
-            shown,
-            num_classes=len(CLASSES),
-            ignore_label=IGNORE,
-            seed=seed,
-            iterations=ITERATIONS["labels"],
-            **{**TRAINING, "optimizer": "sgd", "learning_rate": 0.1},
-        ).segmenter
-        predictions[title] = np.stack(segmenter.predict(images))
-    save(plot_feature_maps(images, maps), PICTURES / "features.png")
-    save(
-        plot_segmentations(
-            images,
-            masks,
-            predictions,
-            class_names=CLASSES,
-            ignore_label=IGNORE,
-        ),
-        PICTURES / "segmentations.png",
-    )
-
-
-def percentages(figures):
-    """Fractions in percent, and classes by name."""
-    names = {f"iou_{i}": f"iou_{name}" for i, name in enumerate(CLASSES)}
-    return {
-        names.get(name, name): round(100 * float(value), 3)
-        for name, value in figures.items()
-    }
-
-
-def dense_table(results):
-    """Markdown: mean and standard deviation over seeds, and the changes."""
-    lines = [
-        "| backbone | seeds | mIoU | pixel accuracy | mIoU over VICReg |",
-        "|---|---:|---:|---:|---:|",
-    ]
-    for method, runs in results.items():
-        figures = [run["figures"] for run in runs]
-        gains = changes(runs, results.get("vicreg", []), "mean_iou")
-        cells = [
-            TITLES[method],
-            str(len(runs)),
-            spread([each["mean_iou"] for each in figures], " %"),
-            spread([each["pixel_accuracy"] for each in figures], " %"),
-            ""
-            if method in ("vicreg", SUPERVISED) or not gains
-            else spread(gains, sign="+"),
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def labels_table(results):
-    """Markdown: mIoU by method and number of labelled frames."""
-    counts = sorted(
-        {run["labelled"] for runs in results.values() for run in runs}
-    )
-    lines = [
-        "| fine-tuned from | "
-        + " | ".join(f"{count} labelled" for count in counts)
-        + " |",
-        "|---|" + "---:|" * len(counts),
-    ]
-    for method, runs in results.items():
-        cells = [TITLES[method]]
-        for count in counts:
-            values = [
-                run["figures"]["mean_iou"]
-                for run in runs
-                if run["labelled"] == count
-            ]
-            cells.append(spread(values, " %") if values else "")
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
-def matches_table(results):
-    """Markdown: of how many matches both ends are of one class."""
-    lines = [
-        "| trained with | by location | by feature | any two places | "
-        "distance by feature |",
-        "|---|---:|---:|---:|---:|",
-    ]
-    for method, runs in results.items():
-        figures = [run["figures"] for run in runs]
-        cells = [
-            TITLES[method],
-            *(
-                spread([100 * each[name] for each in figures], " %")
-                for name in ("location", "feature", "chance")
-            ),
-            spread([each["feature_distance"] for each in figures], " px"),
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
 def print_tables(folder):
     """Those of the studies of which there are results."""
     print(dense_table(read_results(folder)))
@@ -481,7 +329,18 @@ def main():
                 if method in (*arguments.methods, "random"):
                     matches(method, seed, arguments, frames)
     if "pictures" in arguments.studies:
-        draw(arguments.seeds[0], arguments, frames)
+        seed = arguments.seeds[0]
+        draw(
+            {
+                title: model_of(method, seed, arguments, frames)[0].backbone
+                for method, title in DRAWN.items()
+            },
+            frames("train"),
+            frames(arguments.split),
+            seed,
+            {**TRAINING, "iterations": ITERATIONS["labels"]},
+            PICTURES,
+        )
     print_tables(arguments.results)
 
 

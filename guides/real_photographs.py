@@ -37,6 +37,7 @@ sys.path += [
 ]
 
 import photographs as study
+from _photograph_tables import TITLES
 
 from keras_vicregl.visualization import plot_ablation, plot_curves
 
@@ -63,7 +64,7 @@ Bars are means, lines standard deviations, dots seeds, the dashed line VICReg:
 
 plot_ablation(
     {
-        study.TITLES[method]: {
+        TITLES[method]: {
             "mIoU on test, %": [run["figures"]["mean_iou"] for run in runs],
             "pixel accuracy, %": [
                 run["figures"]["pixel_accuracy"] for run in runs
@@ -71,7 +72,7 @@ plot_ablation(
         }
         for method, runs in results.items()
     },
-    baseline=study.TITLES["vicreg"],
+    baseline=TITLES["vicreg"],
 )
 
 """
@@ -144,7 +145,7 @@ The loss, its terms and the monitors over the epochs, means of the seeds:
 
 plot_curves(
     {
-        study.TITLES[method]: [run["history"] for run in results[method]]
+        TITLES[method]: [run["history"] for run in results[method]]
         for method in ("vicreg", "location", "feature", "both")
         if method in results
     }

@@ -70,6 +70,7 @@ _ONCE = {
     "test_decoding.py",
     "test_drawn_ablation.py",
     "test_drawn_boxes.py",
+    "test_drawn_label_curve.py",
     "test_drawn_segmentations.py",
     "test_examples.py",
     "test_failures.py",

@@ -18,6 +18,7 @@ from keras_vicregl.visualization.features import (
     feature_map_colors,
     plot_feature_maps,
 )
+from keras_vicregl.visualization.label_curve import plot_label_curve
 from keras_vicregl.visualization.matches.distances import plot_match_distances
 from keras_vicregl.visualization.matches.finding import (
     Matches,
@@ -46,6 +47,7 @@ __all__ = [
     "plot_curves",
     "plot_embeddings",
     "plot_feature_maps",
+    "plot_label_curve",
     "plot_match_criteria",
     "plot_match_distances",
     "plot_matches",

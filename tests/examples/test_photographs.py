@@ -10,6 +10,7 @@ import numpy as np
 import photographs as study
 import pytest
 from _agreement import agreement, classes_at
+from _photograph_tables import TITLES, labels_saved
 from backend_tools import eager_steps
 
 from keras_vicregl.recipes import RECIPES
@@ -62,8 +63,7 @@ def test_table_of_the_dense_study(tmp_path):
     results = study.read_results(tmp_path / "runs")
     lines = study.dense_table(results).splitlines()
     assert [line.split(" | ")[0] for line in lines[2:]] == [
-        f"| {study.TITLES[method]}"
-        for method in ("vicreg", "both", "supervised")
+        f"| {TITLES[method]}" for method in ("vicreg", "both", "supervised")
     ]
     assert "| 2 | 19.5 % ± 0.7 | 39.0 % ± 1.4 |" in lines[2]
     # 23 - 20 and 21 - 19: of the same seed.
@@ -85,6 +85,24 @@ def test_table_of_the_labels(tmp_path):
         "| random initialisation |  | 30.0 % |",
         "| location and feature (VICRegL) | 24.0 % ± 1.4 |  |",
     ]
+
+
+def test_how_many_times_the_labels_the_baseline_needs():
+    baseline = [
+        a_run("random", seed, miou + seed, labelled=count)
+        for count, miou in ((10, 19.0), (40, 29.0), (160, 39.0))
+        for seed in (0, 2)
+    ]
+    runs = [
+        a_run("both", 0, miou, labelled=count)
+        for count, miou in ((5, 10.0), (10, 20.0), (20, 30.0), (40, 35.0))
+    ]
+    runs.append(a_run("both", 0, 41.0, labelled=160))
+    saved = labels_saved(runs, baseline)
+    # Below all of the baseline and above it, there is no answer; 20 and 30 are
+    # at its points, 35 in the middle of 40 and 160 on the logarithmic axis.
+    assert saved[5] is None and saved[160] is None
+    assert [saved[10], saved[20], saved[40]] == pytest.approx([1, 2, 2])
 
 
 @pytest.mark.skipif(

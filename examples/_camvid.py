@@ -1,0 +1,45 @@
+"""CamVid as the study of real photographs reads it."""
+
+CLASSES = (
+    "sky",
+    "building",
+    "pole",
+    "road",
+    "pavement",
+    "tree",
+    "sign",
+    "fence",
+    "car",
+    "pedestrian",
+    "bicyclist",
+)
+IGNORE = 11
+
+
+def read_frames(folder, split):
+    """Images (N, 180, 240, 3) uint8, means of 2 x 2 pixels, and their masks.
+
+    Masks have every second row and column of the labels.
+    """
+    import numpy as np
+
+    from keras_vicregl.data import camvid
+
+    images, masks = [], []
+    for example in camvid(folder, split).dataset().as_numpy_iterator():
+        image = example["images"]
+        height, width = (side // 2 for side in image.shape[:2])
+        image = image[: 2 * height, : 2 * width].astype("float32")
+        blocks = image.reshape(height, 2, width, 2, 3)
+        images.append(np.rint(blocks.mean((1, 3))).astype("uint8"))
+        masks.append(example["segmentation_masks"][1::2, 1::2])
+    return {"images": np.stack(images), "segmentation_masks": np.stack(masks)}
+
+
+def percentages(figures):
+    """Fractions in percent, and classes by name."""
+    names = {f"iou_{i}": f"iou_{name}" for i, name in enumerate(CLASSES)}
+    return {
+        names.get(name, name): round(100 * float(value), 3)
+        for name, value in figures.items()
+    }
