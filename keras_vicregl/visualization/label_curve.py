@@ -49,12 +49,12 @@ def plot_label_curve(
     Example:
 
     >>> results = {
-    ...     "from scratch": {5: [20.0, 22.0], 50: [30.0, 31.0]},
+    ...     "from scratch": {5: [21.0, 23.0], 50: [31.0, 32.0]},
     ...     "VICRegL": {5: [25.0, 25.0], 50: [31.0, 33.0]},
     ... }
     >>> figure = plot_label_curve(results, ylabel="mIoU, %")
-    >>> figure.axes[0].lines[0].get_ydata().tolist()
-    [21.0, 30.5]
+    >>> [float(y) for y in figure.axes[0].lines[0].get_ydata()]
+    [22.0, 31.5]
     """
     check_not_empty("results", results)
     values = {method: _values(results, method) for method in results}
