@@ -15,6 +15,7 @@ from keras_vicregl.checkpoints.foreign import (
     without_wrappers,
 )
 from keras_vicregl.checkpoints.published import PUBLISHED, find_checkpoint
+from keras_vicregl.checkpoints.stems import STEMS, check_stem, fit_stem
 from keras_vicregl.checkpoints.torch_files import (
     read_state_dict,
     write_state_dict,
@@ -34,7 +35,12 @@ _PARTS = ("backbone", "maps_projector", "projector", "classifier")
 
 
 @provides("weights")
-def load_checkpoint(model: keras.Model, checkpoint: str | os.PathLike) -> None:
+def load_checkpoint(
+    model: keras.Model,
+    checkpoint: str | os.PathLike,
+    *,
+    stem: str | None = None,
+) -> None:
     """Gives a model the weights of a PyTorch checkpoint.
 
     A backbone takes plain checkpoints, and its part of full ones and of those
@@ -50,16 +56,23 @@ def load_checkpoint(model: keras.Model, checkpoint: str | os.PathLike) -> None:
         checkpoint: a `.pth` file, the state dict itself or with it under a
             key such as "state_dict", or a key of `PUBLISHED`, which is
             downloaded.
+        stem: for a model of another number of channels than the checkpoint,
+            how its first convolution is made: `"cycle"` takes the filters of
+            red, green and blue in turn, `"mean"` their mean for all channels.
+            With either, copies of a grey image in all channels give the same
+            map as in the checkpoint's (see `stems.stem_of_channels`).
 
     Raises:
         FileNotFoundError: if it is neither.
         ImportError: if PyTorch is not installed.
-        ValueError: if the file is no checkpoint, or if its keys and shapes are
+        ValueError: if `stem` is none of these, if the file is no checkpoint, or
+            if its keys and shapes are
             not exactly the model's, what is left out aside; all that differ
             are listed. (The counters of batch norms, which Keras does not have,
             may be missing.)
         TypeError: if the model is of another class.
     """
+    check_stem(stem)
     whole = isinstance(model, VICRegL)
     layout = model_layout(model)
     state_dict = read_state_dict(find_checkpoint(checkpoint, full=whole))
@@ -67,6 +80,8 @@ def load_checkpoint(model: keras.Model, checkpoint: str | os.PathLike) -> None:
         state_dict = without_wrappers(state_dict, _PARTS)
     else:
         state_dict = backbone_weights(state_dict, layout)
+    if stem is not None:
+        state_dict = fit_stem(layout, state_dict, stem)
     try:
         assign_state_dict(model, state_dict)
     except ValueError as error:
@@ -78,6 +93,8 @@ def model_from_checkpoint(
     model_class: type[VICRegL],
     checkpoint: str | os.PathLike,
     backbone: keras.Model | str | None = None,
+    *,
+    stem: str | None = None,
     **kwargs: Any,
 ) -> VICRegL:
     """`VICRegL.from_checkpoint`, which see.
@@ -86,6 +103,7 @@ def model_from_checkpoint(
         model_class: `VICRegL` or a class derived from it.
         checkpoint: file or published name.
         backbone: model or name.
+        stem: see `load_checkpoint`.
         **kwargs: further arguments of the class.
 
     Returns:
@@ -94,6 +112,7 @@ def model_from_checkpoint(
     Raises:
         ValueError: if the checkpoint is no full one, or of another backbone.
     """
+    check_stem(stem)
     if published := PUBLISHED.get(str(checkpoint)):
         kwargs.setdefault("alpha", published.alpha)
         backbone = backbone or published.backbone
@@ -112,6 +131,8 @@ def model_from_checkpoint(
         model = model_class(backbone, **arguments)
         # A head that the caller's arguments leave out is left out.
         layout = model_layout(model)
+        if stem is not None:
+            state_dict = fit_stem(layout, state_dict, stem)
         absent = tuple(
             head
             for head in _HEADS
@@ -352,9 +373,16 @@ def _advice(model: keras.Model, state_dict: Mapping[str, np.ndarray]) -> str:
             "\nThis is the checkpoint of a backbone: load it into "
             "`model.backbone`."
         )
-    names = [
-        key for key, e in model_layout(model).items() if e.variable is not None
-    ]
+    layout = model_layout(model)
+    first, entry = next(iter(layout.items()))
+    shape = np.shape(state_dict.get(first, ()))
+    if len(shape) == 4 and shape[1] != entry.shape[1]:
+        return (
+            f"\nThe checkpoint is of images of {shape[1]} channels, the model "
+            f"of {entry.shape[1]}: say how to fit the first convolution, by "
+            f"stem={' or stem='.join(map(repr, STEMS))}."
+        )
+    names = [key for key, e in layout.items() if e.variable is not None]
     if prefix := unknown_prefix(state_dict, names):
         return (
             f"\nAll keys of the model are there after {prefix!r}, which is no "

@@ -203,9 +203,9 @@ def check_image_shape(
         raise ValueError(
             f"The backbone {model.name!r} takes images of "
             f"{_by_sides(expected[1:])} alone. Received: {what} of "
-            f"{_by_sides(shape)}. Build it with input_shape=(None, None, 3), "
-            "which keras.applications take with include_top=False, or make "
-            "images of its size."
+            f"{_by_sides(shape)}. Build it with input_shape=(None, None, "
+            f"{shape[-1] or 3}), which keras.applications take with "
+            "include_top=False, or make images of its size and channels."
         )
 
 

@@ -202,9 +202,10 @@ class VICRegL(TrainStep, CheckedArguments, keras.Model):
             )
 
         channels = feature_channels(backbone)
-        check_image_shape(backbone, (None, None, 3), "views")
+        # Of other views the first batch tells.
         for group in self.views.groups if self.views else ():
-            check_image_shape(backbone, (*group.size, 3), "views")
+            shape = *group.size, getattr(self.views, "channels", 3)
+            check_image_shape(backbone, shape, "views")
         warn_of_own_layers(backbone)
         learn_normalization(backbone, views)
         batch_norm = has_batch_normalization(backbone)
@@ -506,7 +507,9 @@ class VICRegL(TrainStep, CheckedArguments, keras.Model):
             backbone: a `ResNet` or `ConvNeXt`, or its name. By default that
                 of the published run; a file does not say what it is of.
             **kwargs: further arguments of `VICRegL`. `alpha` is by default
-                that of the published run.
+                that of the published run. And `stem`, `"cycle"` or `"mean"`:
+                how the first convolution is fitted to a backbone of other
+                channels (see `keras_vicregl.backbone`).
 
         Returns:
             A `VICRegL`.

@@ -10,7 +10,7 @@ import small
 from keras_vicregl import VICRegL
 from keras_vicregl.data import ArrayBatches
 from keras_vicregl.models import WarnOnSlowNorms
-from keras_vicregl.models.backbones import as_backbone
+from keras_vicregl.models.backbones import ResNet, as_backbone
 from keras_vicregl.training import pretrain
 from keras_vicregl.views import MultiView, ViewGroup
 
@@ -142,8 +142,8 @@ def test_a_backbone_for_other_views_is_refused_when_the_model_is_built():
     grey = keras.Sequential(
         [keras.Input((32, 32, 1)), keras.layers.Conv2D(2, 2)]
     )
-    with pytest.raises(ValueError, match=r"32 x 32 x 1 alone.*any x any x 3"):
-        VICRegL(grey, **UNITS)
+    with pytest.raises(ValueError, match=r"32 x 32 x 1 alone.*of 32 x 32 x 3"):
+        VICRegL(grey, views=device_views(32), **UNITS)
 
 
 def test_a_backbone_for_other_views_is_refused_at_the_first_batch():
@@ -153,6 +153,9 @@ def test_a_backbone_for_other_views_is_refused_at_the_first_batch():
         model(BATCH)
     with pytest.raises(ValueError, match=message):
         model.train_on_batch(BATCH)
+    grey = ResNet((1,), (4,), strides=(1,), input_shape=(None, None, 1))
+    with pytest.raises(ValueError, match=r"any x 1 alone.*'views'\[0\].* x 3"):
+        VICRegL(grey, **UNITS, **FEW)(BATCH)
     two = {
         key: value[:2] for key, value in BATCH.items() if key != "source_size"
     }

@@ -46,6 +46,8 @@ class _Size(NamedTuple):
     note: str = ""
 
 
+# Ways to fit a checkpoint's first convolution, not stems of a network.
+FITTED_STEMS = ("cycle", "mean")
 _X2 = {"widths": (128, 256, 512, 1024)}
 _X4 = {"widths": (256, 512, 1024, 2048)}
 
@@ -197,7 +199,7 @@ BACKBONES = {name: _constructor(name, size) for name, size in _SIZES.items()}
 
 
 def backbone(
-    name: str, /, weights: Any = None, **kwargs: Any
+    name: str, /, weights: Any = None, stem: str | None = None, **kwargs: Any
 ) -> PyramidBackbone:
     """Builds a backbone by name.
 
@@ -206,10 +208,15 @@ def backbone(
         weights: `None` for random weights; a key of
             `keras_vicregl.checkpoints.PUBLISHED`, e.g. `"resnet50_alpha0.9"`,
             which is downloaded; or the path of a PyTorch checkpoint.
+        stem: With `weights` of images of other channels than
+            `input_shape=(None, None, C)` has, how they are put into the first
+            convolution: `"cycle"` takes the filters of red, green and blue in
+            turn, `"mean"` their mean. With either, C copies of a grey image
+            give the same map. Any other value is the argument of a `ResNet`.
         **kwargs: Arguments of its constructor, e.g. `output_stride=16`.
 
     Returns:
-        A functional model from `(B, H, W, 3)` to a feature map `(B, h, w, F)`.
+        A functional model from `(B, H, W, C)` to a feature map `(B, h, w, F)`.
 
     Raises:
         ValueError: If there is no backbone of this name, or the weights are
@@ -227,9 +234,17 @@ def backbone(
             f"`name` must be one of {', '.join(BACKBONES)}. "
             f"Received: name={name!r}"
         )
+    fitted = stem if stem in FITTED_STEMS else None
+    if fitted is not None and weights is None:
+        raise ValueError(
+            f"`stem={stem!r}` says how the first convolution of `weights` "
+            "becomes one of other channels, but there are no weights."
+        )
+    if stem is not None and fitted is None:
+        kwargs["stem"] = stem
     model = BACKBONES[name](**kwargs)
     if weights is not None:
-        provided("weights")(model, weights)
+        provided("weights")(model, weights, stem=fitted)
     return model
 
 
