@@ -1,16 +1,22 @@
 """VICRegL self-supervised pretraining for Keras 3."""
 
-from keras_vicregl import (
-    checkpoints,
-    evaluation,
-    losses,
-    models,
-    recipes,
-    views,
-)
+import importlib
+from typing import Any
+
+from keras_vicregl._running import is_command
 from keras_vicregl._version import __version__
-from keras_vicregl.models import VICRegL
-from keras_vicregl.models.backbones import backbone
+
+if not is_command():
+    from keras_vicregl import (
+        checkpoints,
+        evaluation,
+        losses,
+        models,
+        recipes,
+        views,
+    )
+    from keras_vicregl.models import VICRegL
+    from keras_vicregl.models.backbones import backbone
 
 __all__ = [
     "VICRegL",
@@ -23,3 +29,16 @@ __all__ = [
     "recipes",
     "views",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Of what a command has not imported yet.
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name == "VICRegL":
+        return importlib.import_module("keras_vicregl.models").VICRegL
+    if name == "backbone":
+        return importlib.import_module(
+            "keras_vicregl.models.backbones"
+        ).backbone
+    return importlib.import_module(f"keras_vicregl.{name}")

@@ -32,6 +32,7 @@ FLOORS = (
     "recipes",
     "visualization",
     "training",
+    "commands",
 )
 # The rooms of a floor, likewise. Modules of the floor itself are not in one.
 ROOMS = {
