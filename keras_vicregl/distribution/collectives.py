@@ -81,6 +81,35 @@ def take_slots(maps: Any, slots: Any) -> Any:
     return backend.take_slots(maps, slots)
 
 
+def add_to_slots(total: Any, slots: Any, values: Any) -> Any:
+    """The transpose of `take_slots`: adds vectors to those in some slots.
+
+    Args:
+        total: tensor `(S, B, C)`, which may be changed and must not be used
+            again.
+        slots: integers `(..., B)` below S.
+        values: tensor `(..., B, C)`.
+
+    Returns:
+        A tensor `(S, B, C)`.
+    """
+    return backend.add_to_slots(total, slots, values)
+
+
+def add_to_range(total: Any, first: int, values: Any) -> Any:
+    """Adds vectors to those of neighbouring slots.
+
+    Args:
+        total: as in `add_to_slots`.
+        first: the first slot.
+        values: tensor `(n, B, C)`, for the slots from there on.
+
+    Returns:
+        A tensor `(S, B, C)`.
+    """
+    return backend.add_to_range(total, first, values)
+
+
 def replica_index() -> int | Any:
     """The number of this replica, below `replica_count()`.
 

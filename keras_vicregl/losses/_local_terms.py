@@ -11,12 +11,8 @@ from typing import Any
 
 from keras import ops
 
-from keras_vicregl.distribution.collectives import (
-    replica_count,
-    replica_mean,
-    replica_sum,
-    take_slots,
-)
+from keras_vicregl.distribution.collectives import replica_mean
+from keras_vicregl.losses._matched_sets import MatchedSet, Part, matched_terms
 from keras_vicregl.losses.arguments import LocalOptions
 from keras_vicregl.losses.matching import (
     best_pairs,
@@ -24,11 +20,7 @@ from keras_vicregl.losses.matching import (
     location_distances,
     nearest,
 )
-from keras_vicregl.losses.statistics import (
-    float32,
-    mean_squared_error,
-    variance_covariance,
-)
+from keras_vicregl.losses.statistics import float32
 
 # What of a view a criterion looks at, and how far apart two of these are.
 _CRITERIA = {
@@ -44,20 +36,19 @@ class _Group:
     """
 
     def __init__(
-        self, views: list[int], local_embeddings: Any, positions: Any
+        self,
+        number: int,
+        views: list[int],
+        local_embeddings: Any,
+        positions: Any,
     ) -> None:
-        self.views = views
+        self.number, self.views = number, views
         self.embeddings = [float32(local_embeddings[v]) for v in views]
         self.positions = positions and [positions[v] for v in views]
         self.maps = ops.stack(
             [ops.transpose(m, (1, 0, 2)) for m in self.embeddings]
         )
         self.size = self.maps.shape[1]
-
-    def take(self, slots: Any) -> Any:
-        """Local embeddings `(..., B, C)` at slots `(..., B)` of all maps."""
-        batch, channels = ops.shape(self.maps)[2], self.maps.shape[-1]
-        return take_slots(ops.reshape(self.maps, (-1, batch, channels)), slots)
 
 
 class _Side:
@@ -67,10 +58,6 @@ class _Side:
         self.group, self.views, self.size = group, views, group.size
         start = group.views.index(views[0])
         self.members = slice(start, start + len(views))
-
-    def maps(self) -> Any:
-        """The whole maps, `(P, S, B, C)`."""
-        return self.group.maps[self.members]
 
     def flat(self, criterion: str) -> Any:
         """What the criterion measures distances of, `(B, P * S, channels)`."""
@@ -83,9 +70,10 @@ class _Side:
         view = ops.arange(first, last, dtype="int32")[:, None, None]
         return view * self.size + ops.transpose(slots, (1, 2, 0))
 
-    def gather(self, slots: Any) -> Any:
-        """Local embeddings at slots `(B, P, K)`, as `(P, K, B, C)`."""
-        return self.group.take(self.slots(slots))
+    def part(self, slots: Any) -> Part:
+        """What of the group is at slots `(B, P, K)`, or whole maps."""
+        taken = None if slots is None else self.slots(slots)
+        return Part(self.group.number, self.members, taken)
 
 
 class LocalTerms:
@@ -106,15 +94,15 @@ class LocalTerms:
         epsilon: float,
     ) -> None:
         self.options, self.epsilon = options, epsilon
-        self.inv = self.var = self.cov = 0.0
+        self.sets: list[MatchedSet] = []
         views = len(local_embeddings)
         self.ordered_pairs = 2 * (views - 1)
         by_size = {}
         for view, embedding in enumerate(local_embeddings):
             by_size.setdefault(embedding.shape[1], []).append(view)
         self.groups = [
-            _Group(members, local_embeddings, positions)
-            for members in by_size.values()
+            _Group(number, members, local_embeddings, positions)
+            for number, members in enumerate(by_size.values())
         ]
         # How much each view's whole map counts in variance and covariance.
         whole = options.regularize == "maps"
@@ -171,68 +159,38 @@ class LocalTerms:
             if count < queries.size:
                 slots, matched, kept = best_pairs(neighbours, values, count)
             mask = None if limit is None else _within(kept, limit)
-            if slots is None:
-                x, y = queries.maps(), candidates.gather(matched)
-            else:
-                x, y = _gather_both(queries, slots, candidates, matched)
             weight = times * pairs / (2 * self.ordered_pairs)
-            self.inv = self.inv + weight * _invariance(x, y, mask)
-            if self.options.regularize == "maps":
-                continue
-            self._regularize(y, mask, weight / 2)
-            if slots is None and mask is None:
+            to_x = to_y = (
+                0.0 if self.options.regularize == "maps" else (weight / 2)
+            )
+            if to_x and slots is None and mask is None:
+                # Whole maps, whose statistics are the same in every set.
+                to_x = 0.0
                 for view in queries.views:
                     share = weight / 2 / len(queries.views)
                     self.map_weights[view] += share
-            else:
-                x = ops.broadcast_to(x, ops.shape(y))
-                self._regularize(x, mask, weight / 2)
-
-    def _regularize(self, x: Any, mask: Any, weight: float) -> None:
-        """Adds the penalties of sets `(P, K, B, C)`, of mean weight."""
-        penalties = variance_covariance(x, mask, self.epsilon)
-        if mask is None:
-            var, cov = (ops.mean(penalty) for penalty in penalties)
-        else:
-            samples = replica_sum(ops.sum(mask, axis=-1))
-            counted = ops.cast(samples >= 2.0, "float32")
-            slots = ops.maximum(ops.sum(counted, axis=-1), 1.0)
-            var, cov = (
-                ops.mean(ops.sum(penalty, axis=-1) / slots)
-                for penalty in penalties
+            self.sets.append(
+                MatchedSet(
+                    queries.part(slots),
+                    candidates.part(matched),
+                    mask,
+                    weight,
+                    (to_x, to_y),
+                )
             )
-        self.var = self.var + weight * var
-        self.cov = self.cov + weight * cov
 
     def totals(self) -> tuple[Any, Any, Any]:
         """The sums, with those of the whole maps."""
         for group in self.groups:
-            weights = [self.map_weights[view] for view in group.views]
-            if any(weights):
-                penalties = variance_covariance(
-                    group.maps, epsilon=self.epsilon
-                )
-                weights = ops.convert_to_tensor(weights, "float32")
-                var, cov = (
-                    ops.sum(ops.mean(penalty, axis=1) * weights)
-                    for penalty in penalties
-                )
-                self.var = self.var + var
-                self.cov = self.cov + cov
-        return replica_mean(self.inv), self.var, self.cov
-
-
-def _gather_both(
-    queries: _Side, slots: Any, candidates: _Side, nearest: Any
-) -> tuple[Any, Any]:
-    """Both sides of some matches, in one go where they are of one size.
-
-    The gradient of each gathering is as large as all maps of the group.
-    """
-    if queries.group is not candidates.group:
-        return queries.gather(slots), candidates.gather(nearest)
-    both = ops.stack([queries.slots(slots), candidates.slots(nearest)])
-    return tuple(ops.unstack(queries.group.take(both), 2))
+            for place, view in enumerate(group.views):
+                if weight := self.map_weights[view]:
+                    part = Part(group.number, slice(place, place + 1), None)
+                    self.sets.append(
+                        MatchedSet(part, None, None, 0.0, (weight, 0.0))
+                    )
+        maps = [group.maps for group in self.groups]
+        inv, var, cov = matched_terms(maps, self.sets, self.epsilon)
+        return replica_mean(inv), var, cov
 
 
 def _within(squared: Any, max_distance: Any) -> Any:
@@ -241,16 +199,3 @@ def _within(squared: Any, max_distance: Any) -> Any:
     if len(limit.shape):
         limit = limit[:, None, None]
     return ops.transpose(ops.cast(squared <= limit, "float32"), (1, 2, 0))
-
-
-def _invariance(x: Any, y: Any, mask: Any) -> Any:
-    """Mean over P sets `(P, K, B, C)` of the mean squared error of each.
-
-    Its mean over replicas is that of the whole batch.
-    """
-    if mask is None:
-        return mean_squared_error(x, y)
-    errors = ops.mean(ops.square(x - y), axis=-1) * mask
-    kept = replica_sum(ops.sum(mask, axis=(1, 2))) / replica_count()
-    kept = ops.maximum(kept, 1.0 / replica_count())
-    return ops.mean(ops.sum(errors, axis=(1, 2)) / kept)

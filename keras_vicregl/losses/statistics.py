@@ -124,72 +124,117 @@ def variance_covariance(
         ValueError: if the batch is known to hold fewer than two samples.
     """
     x = float32(x)
-    size, channels = batch_size(x), x.shape[-1]
-    # A batch size unknown while tracing is taken to be the smaller of the two.
-    by_samples = not isinstance(size, int) or size < channels
-    size = ops.cast(size, "float32")
-    if mask is None:
-        valid = 1.0
-        freedom = size - 1.0
-    else:
-        mask = float32(mask)
-        count = replica_sum(ops.sum(mask, axis=-1))
-        valid = ops.cast(count >= 2.0, "float32")
-        freedom = ops.maximum(count - 1.0, 1.0)
-    # One trailing axis to divide (..., C), two to divide (..., B, C).
-    freedom_1 = freedom if mask is None else freedom[..., None]
-    freedom_2 = freedom if mask is None else freedom[..., None, None]
+    of = Penalties(x, mask, epsilon)
 
     @ops.custom_gradient
     def penalties(x: Any) -> Any:
-        if mask is None:
-            centred = x - _batch_mean(x)
-        else:
-            weights = mask[..., None]
-            mean = replica_sum(ops.sum(x * weights, axis=-2, keepdims=True))
-            mean = mean / ops.maximum(count, 1.0)[..., None, None]
-            centred = (x - mean) * weights
-        variance = replica_sum(ops.sum(ops.square(centred), axis=-2))
-        variance = variance / freedom_1
-        deviation = ops.sqrt(variance + epsilon)
-        if by_samples:
-            everyone = replica_gather(centred, axis=-2)
-            product = matmul(centred, ops.swapaxes(everyone, -1, -2))
-            squares = replica_sum(ops.sum(ops.square(product), axis=(-2, -1)))
-        else:
-            everyone = None
-            product = matmul(ops.swapaxes(centred, -1, -2), centred)
-            product = replica_sum(product)
-            squares = ops.sum(ops.square(product), axis=(-2, -1))
-        squares = squares / ops.square(freedom)
-        hinge = ops.mean(ops.relu(1.0 - deviation), axis=-1)
-        shared = (squares - ops.sum(ops.square(variance), axis=-1)) / channels
+        both, kept = of.forward(x)
 
         def gradient(*args: Any, upstream: Any = None) -> Any:
             if upstream is None:
                 (upstream,) = args
             # A replica's samples bear upon the result of every replica.
-            scale = replica_sum(upstream) * (valid / channels)
-            to_hinge, to_shared = scale[0][..., None], scale[1][..., None]
-            per_slot = 4.0 * to_shared[..., None] / ops.square(freedom_2)
-            # On the product, the smaller of the two.
-            scaled = per_slot * product
-            if by_samples:
-                through_product = matmul(scaled, everyone)
-            else:
-                through_product = matmul(centred, scaled)
-            active = ops.cast(deviation < 1.0, "float32")
-            per_channel = 4.0 * to_shared * variance
-            per_channel = per_channel + to_hinge * active / deviation
-            per_channel = (per_channel / freedom_1)[..., None, :]
-            # Both parts sum to zero over the batch: centring is its own
-            # gradient.
-            return through_product - per_channel * centred
+            return of.gradient(x, kept, replica_sum(upstream))
 
-        return ops.stack([hinge, shared]) * valid, gradient
+        return both, gradient
 
     both = penalties(x)
     return both[0], both[1]
+
+
+class Penalties:
+    """Both penalties of samples of one shape, and their gradient.
+
+    The samples are not kept from one to the other, nor copies of them: who asks
+    for the gradient has them, or can make them again.
+
+    Args:
+        x: samples `(..., B, C)`, of which the shape is looked at.
+        mask: see `variance_covariance`.
+        epsilon: added to the variance before the root.
+    """
+
+    def __init__(self, x: Any, mask: Any, epsilon: float) -> None:
+        size, self._channels = batch_size(x), x.shape[-1]
+        self._epsilon = epsilon
+        # A batch size unknown while tracing is taken to be the smaller of the
+        # two.
+        self._by_samples = not isinstance(size, int) or size < self._channels
+        size = ops.cast(size, "float32")
+        if mask is None:
+            self._weights, self._valid, self._freedom = None, 1.0, size - 1.0
+            self._freedom_1 = self._freedom_2 = self._freedom
+            return
+        mask = float32(mask)
+        count = replica_sum(ops.sum(mask, axis=-1))
+        self._weights = mask[..., None]
+        self._count = ops.maximum(count, 1.0)[..., None, None]
+        self._valid = ops.cast(count >= 2.0, "float32")
+        self._freedom = ops.maximum(count - 1.0, 1.0)
+        # One trailing axis to divide (..., C), two to divide (..., B, C).
+        self._freedom_1 = self._freedom[..., None]
+        self._freedom_2 = self._freedom[..., None, None]
+
+    def _mean(self, x: Any) -> Any:
+        if self._weights is None:
+            return _batch_mean(x)
+        total = ops.sum(x * self._weights, axis=-2, keepdims=True)
+        return replica_sum(total) / self._count
+
+    def _centre(self, x: Any, mean: Any) -> Any:
+        return x - mean if self._weights is None else (x - mean) * self._weights
+
+    def forward(self, x: Any) -> tuple[Any, Any]:
+        """The penalties `(2, ...)`, and what their gradient needs."""
+        mean = self._mean(x)
+        centred = self._centre(x, mean)
+        variance = replica_sum(ops.sum(ops.square(centred), axis=-2))
+        variance = variance / self._freedom_1
+        deviation = ops.sqrt(variance + self._epsilon)
+        everyone = None
+        if self._by_samples:
+            if replica_count() > 1:
+                everyone = replica_gather(centred, axis=-2)
+            others = centred if everyone is None else everyone
+            product = matmul(centred, ops.swapaxes(others, -1, -2))
+            squares = replica_sum(ops.sum(ops.square(product), axis=(-2, -1)))
+        else:
+            product = matmul(ops.swapaxes(centred, -1, -2), centred)
+            product = replica_sum(product)
+            squares = ops.sum(ops.square(product), axis=(-2, -1))
+        squares = squares / ops.square(self._freedom)
+        hinge = ops.mean(ops.relu(1.0 - deviation), axis=-1)
+        shared = squares - ops.sum(ops.square(variance), axis=-1)
+        both = ops.stack([hinge, shared / self._channels]) * self._valid
+        return both, (mean, variance, product, everyone)
+
+    def gradient(self, x: Any, kept: Any, upstream: Any) -> Any:
+        """The gradient `(..., B, C)`.
+
+        Args:
+            x: the samples.
+            kept: what `forward` said is needed.
+            upstream: `(2, ...)`, of the penalties, summed over all replicas.
+        """
+        mean, variance, product, everyone = kept
+        deviation = ops.sqrt(variance + self._epsilon)
+        scale = upstream * (self._valid / self._channels)
+        to_hinge, to_shared = scale[0][..., None], scale[1][..., None]
+        per_slot = 4.0 * to_shared[..., None] / ops.square(self._freedom_2)
+        # On the product, the smaller of the two.
+        scaled = per_slot * product
+        centred = self._centre(x, mean)
+        if self._by_samples:
+            others = centred if everyone is None else everyone
+            through_product = matmul(scaled, others)
+        else:
+            through_product = matmul(centred, scaled)
+        active = ops.cast(deviation < 1.0, "float32")
+        per_channel = 4.0 * to_shared * variance
+        per_channel = per_channel + to_hinge * active / deviation
+        per_channel = (per_channel / self._freedom_1)[..., None, :]
+        # Both parts sum to zero over the batch: centring is its own gradient.
+        return through_product - per_channel * centred
 
 
 def float32(x: Any) -> Any:

@@ -31,6 +31,17 @@ def take_slots(maps: Any, slots: Any) -> Any:
     return jnp.reshape(taken, (*slots.shape, channels))
 
 
+def add_to_slots(total: Any, slots: Any, values: Any) -> Any:
+    # What differentiation makes of the taking: sharded in the same way.
+    _, transposed = jax.vjp(lambda maps: take_slots(maps, slots), total)
+    (added,) = transposed(values)
+    return total + added
+
+
+def add_to_range(total: Any, first: int, values: Any) -> Any:
+    return total.at[first : first + values.shape[0]].add(values)
+
+
 def process_index(model: Any) -> int:
     return jax.process_index()
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from keras_vicregl._tensorflow import tf
+from keras_vicregl.distribution.backends.rows import rows_of
 from keras_vicregl.distribution.backends.rows import take_slots as take_slots
 
 # A collective is over for a process before the others have taken what it sent,
@@ -31,6 +32,20 @@ def replica_gather(x: Any, axis: int) -> Any:
         shape[axis] *= replica_count()
     # The strategy forgets what is known.
     return tf.ensure_shape(everything, shape)
+
+
+def add_to_slots(total: Any, slots: Any, values: Any) -> Any:
+    flat = (-1, total.shape[-1])
+    rows = tf.reshape(rows_of(total, slots), (-1, 1))
+    added = tf.tensor_scatter_nd_add(
+        tf.reshape(total, flat), rows, tf.reshape(values, flat)
+    )
+    return tf.reshape(added, tf.shape(total))
+
+
+def add_to_range(total: Any, first: int, values: Any) -> Any:
+    slots = tf.range(first, first + values.shape[0])
+    return tf.tensor_scatter_nd_add(total, slots[:, None], values)
 
 
 def replica_index() -> Any:

@@ -8,6 +8,7 @@ import torch.distributed as dist
 from keras import ops
 from torch.nn.parallel import DistributedDataParallel
 
+from keras_vicregl.distribution.backends.rows import rows_of
 from keras_vicregl.distribution.backends.rows import take_slots as take_slots
 
 SECONDS_TO_HAND_OVER = 0
@@ -29,6 +30,18 @@ def replica_gather(x: Any, axis: int) -> Any:
     parts = [torch.empty_like(x) for _ in range(replica_count())]
     dist.all_gather(parts, x)
     return torch.cat(parts, dim=axis)
+
+
+def add_to_slots(total: Any, slots: Any, values: Any) -> Any:
+    channels = total.shape[-1]
+    rows = rows_of(total, slots).reshape(-1)
+    total.view(-1, channels).index_add_(0, rows, values.reshape(-1, channels))
+    return total
+
+
+def add_to_range(total: Any, first: int, values: Any) -> Any:
+    total[first : first + len(values)] += values
+    return total
 
 
 def replica_index() -> int:
