@@ -74,7 +74,7 @@ def test_weights_and_logs_are_those_of_keras(name):
 
 @pytest.mark.skipif(
     keras.backend.backend() != "tensorflow",
-    reason="JAX always does",
+    reason="JAX always does, PyTorch never",
 )
 def test_compiled_by_xla_it_trains_the_same():
     x, y = small.batch(sizes=small.SIZES[:2])
@@ -85,6 +85,24 @@ def test_compiled_by_xla_it_trains_the_same():
         losses.append([float(model.train_on_batch(x, y)[0]) for _ in range(2)])
     # XLA fuses, and so rounds, in its own way.
     np.testing.assert_allclose(*losses, rtol=1e-4)
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "torch", reason="XLA compiles the step"
+)
+def test_what_torch_cannot_compile_is_refused_at_once():
+    model = build(VICRegL)
+    with pytest.raises(ValueError, match="jit_compile=True.*PyTorch"):
+        model.compile("sgd", jit_compile=True)
+    model.compile("sgd", jit_compile="auto")
+    assert model.jit_compile is False
+    with pytest.raises(ValueError, match="jit_compile=True.*PyTorch"):
+        model.jit_compile = True
+    # As a file of another backend has it.
+    config = {**model.get_compile_config(), "jit_compile": True}
+    with pytest.warns(UserWarning, match="jit_compile=True.*is left out"):
+        model.compile_from_config(config)
+    model.train_on_batch(*small.batch(sizes=small.SIZES))
 
 
 def test_mixed_float16_trains_with_loss_scaling():

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 import torch
 
+from keras_vicregl._warnings import warn
 from keras_vicregl.distribution.backends.torch import (
     check_batch,
     data_parallel,
@@ -12,9 +13,41 @@ from keras_vicregl.distribution.backends.torch import (
 )
 from keras_vicregl.distribution.collectives import metric_weight, replica_count
 
+_NO_COMPILATION = (
+    "`jit_compile=True` does not work under PyTorch, whose torch.compile fails "
+    "at views of several sizes and at the objective's own gradient"
+)
+
 
 class TrainStep:
     """Mixed into a `keras.Model`: gradients by `backward`."""
+
+    @property
+    def jit_compile(self) -> bool:
+        """Whether `torch.compile` is asked for, which it must not be.
+
+        It follows shapes that differ from view to view into comparisons that it
+        cannot decide, and no further than the gradient that `losses.statistics`
+        writes out. Left to itself there, with sizes fixed, it makes dozens of
+        small programs in a minute and more, whose steps are no quicker.
+
+        Raises:
+            ValueError: if it is set to True, by `compile` or by itself.
+        """
+        return super().jit_compile
+
+    @jit_compile.setter
+    def jit_compile(self, value: Any) -> None:
+        if value:
+            raise ValueError(f"{_NO_COMPILATION}. Compile the model without it.")
+        keras.Model.jit_compile.fset(self, value)
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """As Keras does when a file is loaded, which may be of a backend's."""
+        if config.get("jit_compile") is True:
+            warn(f"{_NO_COMPILATION}: it is left out.")
+            config = {**config, "jit_compile": False}
+        super().compile_from_config(config)
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """One step of the optimizer on a batch."""
