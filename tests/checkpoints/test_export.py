@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import importlib.util
+import json
 import os
 import pathlib
 import subprocess
@@ -12,9 +13,11 @@ import keras
 import numpy as np
 import pytest
 import seeded_weights
-from seeded_weights import run
+import without
+from seeded_weights import GOLDENS, run
 
-from keras_vicregl.checkpoints import export
+from keras_vicregl import VICRegL, backbone
+from keras_vicregl.checkpoints import check_format, export, load_backbone
 from keras_vicregl.models.backbones import (
     ConvNeXt,
     ConvNeXtTiny,
@@ -72,6 +75,20 @@ import keras
 class Double(keras.layers.Layer):
     def call(self, x):
         return 2 * x
+
+    def compute_output_shape(self, shape):
+        return shape
+"""
+
+UNFOLLOWED = """
+import keras
+
+@keras.saving.register_keras_serializable("unfollowed")
+class Negative(keras.layers.Layer):
+    def call(self, x):
+        if keras.backend.backend() == "torch" and float(x.sum()) > 1e9:
+            return x
+        return -x
 
     def compute_output_shape(self, shape):
         return shape
@@ -145,7 +162,7 @@ def served(stranger, tmp_path):
 
 
 def leave_to_tensorflow(*backends):
-    """Skips an export that a process of TensorFlow makes, or checks.
+    """Skips an export that a process of TensorFlow makes.
 
     It makes them from a .keras file, whatever backend that comes from. With its
     own networks TensorFlow tests all of them, other backends some.
@@ -167,10 +184,8 @@ def test_a_stranger_gets_all_outputs_at_any_size(
     published, name, served, tmp_path
 ):
     is_onnx, is_resnet = name.endswith(".onnx"), isinstance(published, ResNet)
-    if is_onnx or is_resnet:
-        leave_to_tensorflow("torch")
-    if is_onnx and is_resnet:
-        leave_to_tensorflow("jax")
+    if is_resnet:
+        leave_to_tensorflow("jax" if is_onnx else "torch")
     rng = np.random.default_rng(0)
     images = {
         "x".join(map(str, shape)): rng.normal(size=shape).astype("float32")
@@ -325,12 +340,11 @@ def test_layers_of_ones_own_reach_the_second_process(tmp_path, monkeypatch):
     layers = importlib.import_module("homemade_layers")
     images = keras.Input((None, None, 3))
     model = keras.Model(images, layers.Double()(images))
-    export(model, tmp_path / "double.onnx")
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(tmp_path / "double.onnx")
+    # Of the two formats the one that is made there.
+    path = tmp_path / ("double" if BACKEND == "torch" else "double.onnx")
+    export(model, path)
     ones = np.ones((1, 2, 2, 3), "float32")
-    (found,) = session.run(["feature_map"], {"images": ones})
+    found = load_backbone(path).predict_on_batch(ones)
     np.testing.assert_array_equal(found, 2 * ones)
 
 
@@ -341,17 +355,133 @@ def test_a_model_without_feature_map_is_refused(small, tmp_path):
         export(model, tmp_path / "flat")
 
 
-@pytest.mark.parametrize(
-    "name, module", [("model", "tensorflow"), ("model.onnx", "tf2onnx")]
+WITHOUT = """
+import sys
+import keras
+import numpy as np
+from keras_vicregl.checkpoints import export
+from keras_vicregl.models.backbones import SmallResNet
+
+model = SmallResNet(widths=(4, 4, 8, 8))
+rng = np.random.default_rng(0)
+weights = model.get_weights()
+model.set_weights([w + 0.1 * rng.random(w.shape) for w in weights])
+pixels = rng.integers(0, 256, (3, 40, 100, 3)).astype("uint8")
+scale, offset = 255 * np.array([0.2, 0.3, 0.4]), np.array([0.5, 0.4, 0.3])
+normalized = (pixels - 255 * offset) / scale
+export(
+    model, "backbone.onnx", preprocessing=True, mean=offset, std=scale / 255
 )
-def test_a_missing_converter_is_named(
-    small, name, module, tmp_path, monkeypatch
+feature_map = model(normalized.astype("float32"), training=False)
+expected = keras.ops.convert_to_numpy(feature_map)
+np.savez("expected.npz", pixels=pixels, feature_map=expected)
+assert not sys.modules.get("tf2onnx")
+"""
+
+
+def test_onnx_is_written_without_tensorflow(tmp_path):
+    """By PyTorch, in this process or, under another backend, in a second."""
+    absent = ["tf2onnx"]
+    if BACKEND != "tensorflow":
+        absent += ["tensorflow", "keras_cv"]
+    subprocess.run(
+        [sys.executable, "-c", WITHOUT],
+        env=without.environment(tmp_path, *absent),
+        cwd=tmp_path,
+        check=True,
+    )
+    with np.load(tmp_path / "expected.npz") as file:
+        pixels, expected = file["pixels"], file["feature_map"]
+    found = load_backbone(tmp_path / "backbone.onnx").predict_on_batch(pixels)
+    scale = np.abs(expected).max()
+    assert np.abs(found - expected).max() <= TOLERANCE * scale
+
+
+@pytest.mark.parametrize(
+    "name, absent, message",
+    [
+        ("model", ["tensorflow"], "needs tensorflow, not.*pip install tens"),
+        (
+            "model.onnx",
+            ["tf2onnx", "onnxscript"],
+            "needs (tf2onnx|onnxscript), or else .*pip install",
+        ),
+        ("model.pth", ["torch"], "needs torch, not.*pip install torch"),
+    ],
+)
+def test_what_is_missing_is_named_before_anything_is_written(
+    small, name, absent, message, tmp_path, monkeypatch
 ):
     find = importlib.util.find_spec
     monkeypatch.setattr(
         "importlib.util.find_spec",
-        lambda wanted: None if wanted == module else find(wanted),
+        lambda wanted: None if wanted in absent else find(wanted),
     )
-    with pytest.raises(ImportError, match=f"needs {module}.*pip install"):
-        export(small, tmp_path / name)
+    path = tmp_path / "new" / name
+    with pytest.raises(ImportError, match=message):
+        export(small, path)
+    with pytest.raises(ImportError, match=message):
+        check_format({"model": "saved_model"}.get(name, path.suffix[1:]))
     assert not list(tmp_path.iterdir())
+    assert check_format("keras") is None
+
+
+def test_a_format_that_is_none_is_refused():
+    with pytest.raises(ValueError, match=r"one of.*'pth'.*'tflite'"):
+        check_format("tflite")
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+def test_torchvision_finds_all_but_its_classifier(name, tmp_path):
+    torch = pytest.importorskip("torch")
+    path = GOLDENS / "torchvision_resnets.json"
+    theirs = json.loads(path.read_text())[name]
+    with seeded_weights.no_random_weights():
+        model = backbone(name)
+    seeded_weights.assign(state_dict_layout(model), seed=1)
+    export(model, tmp_path / "backbone.pth")
+    found = torch.load(tmp_path / "backbone.pth", weights_only=True)
+    shapes = {key: list(value.shape) for key, value in found.items()}
+    classifier = {key: theirs.pop(key) for key in ("fc.weight", "fc.bias")}
+    assert classifier["fc.weight"] == [1000, model.output_shape[-1]]
+    assert shapes == theirs
+    for key, value in seeded_weights.state_dict(shapes, seed=1).items():
+        np.testing.assert_array_equal(found[key].numpy(), value)
+
+
+def test_a_state_dict_is_of_our_backbones_and_weights_alone(small, tmp_path):
+    pytest.importorskip("torch")
+    images = keras.Input((None, None, 3))
+    other = keras.Model(images, keras.layers.Conv2D(4, 3)(images))
+    with pytest.raises(TypeError, match="ResNet or ConvNeXt"):
+        export(other, tmp_path / "other.pth")
+    with pytest.raises(ValueError, match="weights alone"):
+        export(small, tmp_path / "small.pth", preprocessing=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_whole_model_is_no_backbone(small, tmp_path):
+    model = VICRegL(small, expander_units=(8,), local_expander_units=(8,))
+    with pytest.raises(ValueError, match="Pass its `backbone`"):
+        export(model, tmp_path / "model.keras")
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="PyTorch's own exporter")
+def test_what_torch_cannot_export_tensorflow_does(tmp_path, monkeypatch):
+    """A layer of one's own, of code that PyTorch cannot follow."""
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (tmp_path / "unfollowed.py").write_text(UNFOLLOWED)
+    layers = importlib.import_module("unfollowed")
+    images = keras.Input((None, None, 3))
+    model = keras.Model(images, layers.Negative()(images), name="negative")
+    path = tmp_path / "negative.onnx"
+    with pytest.warns(UserWarning, match=r"cannot write.*batch, height"):
+        export(model, path)
+    x = np.random.default_rng(0).normal(size=(2, 5, 6, 3)).astype("float32")
+    np.testing.assert_array_equal(load_backbone(path).predict_on_batch(x), -x)
+    # The function has the name of its module.
+    module = sys.modules["keras_vicregl.checkpoints.export"]
+    monkeypatch.setattr(module, "writers_of", lambda _: ["torch"])
+    with pytest.raises(ValueError, match=r"PyTorch's exporter.*'negative'"):
+        export(model, path)

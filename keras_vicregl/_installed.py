@@ -1,0 +1,27 @@
+"""Which packages are installed, found out without importing them."""
+
+import importlib.util
+
+
+def missing(*packages: str) -> list[str]:
+    """Those of some packages that are not installed, in their order.
+
+    Args:
+        *packages: names as they are imported.
+
+    Returns:
+        Names.
+
+    Example:
+
+    >>> missing("keras", "no_such_package")
+    ['no_such_package']
+    """
+    return [package for package in packages if not _is_installed(package)]
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ValueError:  # imported already, by means of its own
+        return True

@@ -1,0 +1,131 @@
+"""What writes the formats of exports, under the backend that runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from typing import Any
+
+import keras
+
+from keras_vicregl.checkpoints import _onnx
+from keras_vicregl.checkpoints.conversion import save_checkpoint
+
+
+@dataclasses.dataclass(frozen=True)
+class Endpoints:
+    """Models that share a backbone's layers, from the same images."""
+
+    feature_map: keras.Model
+    pooled: keras.Model
+    pyramid: keras.Model | None
+
+
+def endpoints_of(
+    backbone: keras.Model, preprocessing: bool, mean: Any, std: Any
+) -> Endpoints:
+    """What an export gives of images.
+
+    Args:
+        backbone: in float32.
+        preprocessing: whether images come as uint8.
+        mean: of the channels, for preprocessing.
+        std: standard deviations of the channels, likewise.
+    """
+    outputs = {"feature_map": backbone.outputs[0]}
+    levels = getattr(backbone, "pyramid_outputs", {})
+    if not isinstance(levels, dict) or any(
+        not isinstance(level, keras.KerasTensor) for level in levels.values()
+    ):
+        levels = {}
+    outputs.update(levels)
+    images = backbone.inputs[0]
+    if preprocessing:
+        trunk = keras.Model(images, outputs)
+        images = keras.Input(images.shape[1:], dtype="uint8", name="images")
+        x = keras.layers.Rescaling(
+            scale=[1 / (255 * s) for s in std],
+            offset=[-m / s for m, s in zip(mean, std, strict=True)],
+        )(images)
+        outputs = trunk(x)
+    feature_map = outputs["feature_map"]
+    pooled = keras.layers.GlobalAveragePooling2D(data_format="channels_last")(
+        feature_map
+    )
+    return Endpoints(
+        keras.Model(images, feature_map, name=backbone.name)
+        if preprocessing
+        else backbone,
+        keras.Model(images, pooled),
+        keras.Model(images, {level: outputs[level] for level in levels})
+        if levels
+        else None,
+    )
+
+
+def _write_saved_model(endpoints: Endpoints, path: pathlib.Path) -> None:
+    archive = keras.export.ExportArchive()
+    whole = endpoints.feature_map
+    archive.track(whole)
+    options = {}
+    if keras.backend.backend() == "jax":
+        options["jax2tf_kwargs"] = {
+            # Free heights and widths are beyond jax2tf's gradients.
+            "with_gradient": False,
+            # Whatever this process runs on.
+            "native_serialization_platforms": ("cpu", "cuda"),
+        }
+    signature = [
+        keras.InputSpec(shape=whole.input_shape, dtype=whole.inputs[0].dtype)
+    ]
+    for name, model in (
+        ("serve", whole),
+        ("pooled", endpoints.pooled),
+        ("pyramid", endpoints.pyramid),
+    ):
+        if model is not None:
+            archive.add_endpoint(
+                name,
+                _inference(model),
+                input_signature=signature,
+                **options,
+            )
+    archive.write_out(str(path), verbose=False)
+
+
+def _inference(model: keras.Model) -> Any:
+    def images_to_outputs(images: Any) -> Any:
+        return model(images, training=False)
+
+    return images_to_outputs
+
+
+def _write_onnx(endpoints: Endpoints, path: pathlib.Path) -> None:
+    images = endpoints.feature_map.inputs[0]
+    outputs = {
+        "feature_map": endpoints.feature_map.outputs[0],
+        "pooled": endpoints.pooled.outputs[0],
+    }
+    if endpoints.pyramid is not None:
+        outputs.update(endpoints.pyramid.output)
+    whole = keras.Model(images, outputs)
+    if keras.backend.backend() == "torch":
+        _onnx.write_by_torch(whole, list(outputs), path)
+    else:
+        _onnx.write_by_tensorflow(whole, path)
+
+
+def _write_keras(endpoints: Endpoints, path: pathlib.Path) -> None:
+    endpoints.feature_map.save(path)
+
+
+def _write_pth(endpoints: Endpoints, path: pathlib.Path) -> None:
+    save_checkpoint(endpoints.feature_map, path)
+
+
+WRITERS = {
+    "saved_model": _write_saved_model,
+    "onnx": _write_onnx,
+    "keras": _write_keras,
+    "pth": _write_pth,
+}
