@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 
+from keras_vicregl.training._start import check_start
 from keras_vicregl.training.saving.folder import Position
 
 
@@ -74,7 +75,10 @@ def check_validation(data: Any) -> None:
 
 
 def batches_for_fit(
-    make_batches: Callable[..., Any], position: Position, steps: int
+    make_batches: Callable[..., Any],
+    position: Position,
+    steps: int,
+    look: bool = False,
 ) -> tuple[Any, int | None]:
     """Batches from a position on, of which `fit` makes the epochs asked for.
 
@@ -83,6 +87,7 @@ def batches_for_fit(
         position: where training goes on. In the middle of an epoch, for a
             `fit` of the rest of it alone.
         steps: of a whole epoch.
+        look: whether to look where batches begin that are not this package's.
 
     Returns:
         Batches, and `steps_per_epoch` of `fit`.
@@ -92,6 +97,10 @@ def batches_for_fit(
     """
     batches = make_batches(start=tuple(position))
     count, left = count_batches(batches), steps - position.step
+    # Another length tells enough.
+    look = look and any(position) and count in (None, math.inf, left)
+    if look and check_start(make_batches, batches, position, steps):
+        batches = make_batches(start=tuple(position))
     if count not in (None, math.inf):
         _check_count(count, left, position)
         return batches, left if position.step else None

@@ -25,11 +25,21 @@ from keras_vicregl.models.warning_callbacks import (
     WarnOnSlowNorms,
 )
 from keras_vicregl.storage.files import check_writable
-from keras_vicregl.storage.history import EPOCHS, read_history
+from keras_vicregl.storage.history import (
+    EPOCHS,
+    EVENTS,
+    STEPS,
+    read_history,
+)
 from keras_vicregl.training._batches import (
     batches_for_fit,
     check_validation,
     steps_of,
+)
+from keras_vicregl.training._beginning import (
+    CHECKPOINTS,
+    FirstStep,
+    has_trained,
 )
 from keras_vicregl.training._callbacks import (
     Curves,
@@ -125,13 +135,20 @@ def pretrain(
     scaling has skipped (mixed_float16) are no errors: `skipped_steps` in the
     logs of an epoch is their number, see `StopOnNonFinite`.
 
+    What ended before its first step was done - batches that cannot be made, a
+    package that is missing, memory that does not suffice, Ctrl-C - is no
+    training: another call may use the folder, with whatever settings, and
+    begins anew. With a step or a checkpoint after it the folder is that
+    training's alone.
+
     On several devices (`keras_vicregl.distribution`), call it in every process
     with the same `output`, a folder they share, into which the first writes.
 
     `output` gets:
 
     - `checkpoints/`: the last two, see `TrainingCheckpoint`;
-    - `epochs.jsonl`, `steps.jsonl`, `events.jsonl`: see `TrainingLog`;
+    - `epochs.jsonl`, `steps.jsonl`, `events.jsonl`: see `TrainingLog`; with an
+      event "first step" and its `seconds`, compilation included;
     - `curves.png`, where matplotlib is installed;
     - `tensorboard/`, where TensorBoard is installed.
 
@@ -158,7 +175,10 @@ def pretrain(
             that begin there, such as `view_batches` with its other arguments
             bound. Each iteration is one epoch further; the first is cut short
             by `step` batches. Batches without an end go on where the epoch
-            before has left them.
+            before has left them. Where training goes on from a checkpoint, and
+            they are not of `view_batches` or `ArrayBatches`, their first batch
+            is compared with that of another step, in three more calls: a
+            `RuntimeWarning` says if it is the same, or another each time.
         epochs: of the whole training, 1 or more.
         output: a folder for this training alone.
         steps_per_epoch: batches in a whole epoch. `None`: the length of
@@ -246,6 +266,10 @@ def pretrain(
         check_writable(output)
     if steps_per_epoch is None:
         steps_per_epoch = steps_of(make_batches)
+    # All processes take the word of the first, which writes.
+    begun = int(is_chief and has_trained(output))
+    begun = any(gather_from_processes(begun, model))
+    was_tried = (output / EVENTS).exists()
     speed = Speed(steps_per_epoch)
     line = Line(speed, verbose if is_chief else 0)
     log = TrainingLog(
@@ -273,13 +297,14 @@ def pretrain(
         "guard": guard,
     }
     checkpoint = TrainingCheckpoint(
-        output / "checkpoints",
+        output / CHECKPOINTS,
         steps_per_epoch=steps_per_epoch,
         save_freq=save_freq,
         stateful=kept,
         stop=stop,
         allow_changes=allow_changes,
         tell=log.event,
+        anew=not begun,
     )
     leave_out = LeaveOut(skip_nonfinite, checkpoint, log)
     checkpoint.keep_state_of("left out", leave_out)
@@ -299,12 +324,16 @@ def pretrain(
     # The checkpoint comes last: it holds what the others have done.
     slow = WarnOnSlowNorms(epochs * steps_per_epoch)
     ours += [slow, states, collapse, log]
+    first = FirstStep(log.event, begun)
+    ours.append(first)
     if is_chief:
         ours.append(Curves(output))
     ours += [line, checkpoint, leave_out, speed.last]
 
     if checkpoint.path:
         line.say(f"resumed after {_in_words(checkpoint.position)}")
+    elif was_tried:
+        line.say("begun anew: no step had been trained in this folder")
     log.event(
         "resumed" if checkpoint.path else "started",
         epoch=checkpoint.position.epoch,
@@ -314,7 +343,8 @@ def pretrain(
     )
     reason = "as before"
     try:
-        with stop, monitoring:
+        with stop, monitoring, contextlib.ExitStack() as at_end:
+            at_end.callback(first.settle)
             if _is_over(checkpoint, epochs, continue_stopped):
                 with scope_of(model):
                     checkpoint.restore_end(model)
@@ -411,6 +441,7 @@ def _fit(
     checkpoint that it leaves, since the end of `fit` may change weights: it
     replaces them by their averages, where the optimizer keeps any.
     """
+    has_looked = False
     while checkpoint.position.epoch < epochs:
         begun = checkpoint.position
         epoch, step = begun
@@ -425,8 +456,12 @@ def _fit(
                 )
             else:
                 batches, steps = batches_for_fit(
-                    make_batches, begun, checkpoint.steps_per_epoch
+                    make_batches,
+                    begun,
+                    checkpoint.steps_per_epoch,
+                    look=not has_looked,
                 )
+                has_looked = has_looked or begun != (0, 0)
                 facts = batches_facts(make_batches, batches)
                 checkpoint.facts["batches"] = facts
                 views = getattr(batches, "multi_view", None)
@@ -464,8 +499,10 @@ def _fit(
 def _check_no_other_training(
     output: pathlib.Path, checkpoint: TrainingCheckpoint
 ) -> None:
-    log = output / EPOCHS
-    if checkpoint.path is None and log.exists() and log.stat().st_size:
+    rows = [output / name for name in (EPOCHS, STEPS)]
+    if checkpoint.path is None and any(
+        log.exists() and log.stat().st_size for log in rows
+    ):
         raise ValueError(
             f"{output} holds logs of a training but no checkpoint to continue "
             "from. Use another folder, or remove the logs."

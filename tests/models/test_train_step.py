@@ -92,11 +92,11 @@ def test_compiled_by_xla_it_trains_the_same():
 )
 def test_what_torch_cannot_compile_is_refused_at_once():
     model = build(VICRegL)
-    with pytest.raises(ValueError, match="jit_compile=True.*PyTorch"):
+    with pytest.raises(ValueError, match=r"jit_compile=True.*PyTorch"):
         model.compile("sgd", jit_compile=True)
     model.compile("sgd", jit_compile="auto")
     assert model.jit_compile is False
-    with pytest.raises(ValueError, match="jit_compile=True.*PyTorch"):
+    with pytest.raises(ValueError, match=r"jit_compile=True.*PyTorch"):
         model.jit_compile = True
     # As a file of another backend has it.
     config = {**model.get_compile_config(), "jit_compile": True}

@@ -39,7 +39,9 @@ class TrainStep:
     @jit_compile.setter
     def jit_compile(self, value: Any) -> None:
         if value:
-            raise ValueError(f"{_NO_COMPILATION}. Compile the model without it.")
+            raise ValueError(
+                f"{_NO_COMPILATION}. Compile the model without it."
+            )
         keras.Model.jit_compile.fset(self, value)
 
     def compile_from_config(self, config: dict[str, Any]) -> None:

@@ -108,6 +108,8 @@ class TrainingCheckpoint(StepCounter):
             began with.
         tell: gets the event "changed", with what it was and is, for each
             difference that is allowed, such as `TrainingLog.event`.
+        anew: whether training begins anew, whatever checkpoints are there. Its
+            first one replaces them.
 
     Attributes:
         facts: what else must not change, such as the batches' `identity`, by
@@ -150,6 +152,7 @@ class TrainingCheckpoint(StepCounter):
         stop: StopSignals | None = None,
         allow_changes: bool = False,
         tell: Callable[..., None] = lambda event, **what: None,
+        anew: bool = False,
     ) -> None:
         super().__init__(steps_per_epoch)
         if steps_per_epoch < 1:
@@ -175,7 +178,7 @@ class TrainingCheckpoint(StepCounter):
         self._epoch = 0
         self._resumes = False
         self._folder = CheckpointFolder(
-            pathlib.Path(folder), keep, steps_per_epoch
+            pathlib.Path(folder), keep, steps_per_epoch, anew
         )
 
     def keep_state_of(self, name: str, owner: Stateful) -> None:

@@ -35,6 +35,16 @@ class Position(NamedTuple):
     step: int
 
 
+def has_progress(folder: pathlib.Path) -> bool:
+    """Whether there is a checkpoint of more than the beginning.
+
+    Args:
+        folder: of checkpoints; need not exist.
+    """
+    first = _name_of(Position(0, 0))
+    return any(path.name != first for path in folder.glob(_PATTERN))
+
+
 class CheckpointFolder:
     """Finds the newest sound checkpoint, and keeps the last few.
 
@@ -42,6 +52,8 @@ class CheckpointFolder:
         folder: need not exist before something is written.
         keep: number of files that stay.
         steps_per_epoch: of the training.
+        anew: whether those that are there do not count. The first that is
+            written replaces them.
 
     Attributes:
         description: of the newest sound checkpoint, `None` without one.
@@ -53,13 +65,17 @@ class CheckpointFolder:
     """
 
     def __init__(
-        self, folder: pathlib.Path, keep: int, steps_per_epoch: int
+        self,
+        folder: pathlib.Path,
+        keep: int,
+        steps_per_epoch: int,
+        anew: bool = False,
     ) -> None:
         self.folder = folder
         self.steps_per_epoch = steps_per_epoch
         self.keep = keep
         self.description: dict[str, Any] | None = None
-        self._kept = sorted(folder.glob(_PATTERN))
+        self._kept = [] if anew else sorted(folder.glob(_PATTERN))
         found = len(self._kept)
         while self._kept and self.description is None:
             try:
@@ -135,8 +151,7 @@ class CheckpointFolder:
 
     def path_of(self, position: Position) -> pathlib.Path:
         """Where the checkpoint of a position is, or would be."""
-        epoch, step = position
-        return self.folder / f"epoch-{epoch:04d}-step-{step:08d}.npz"
+        return self.folder / _name_of(position)
 
     def write(
         self,
@@ -203,3 +218,8 @@ class CheckpointFolder:
         if (found["epoch"], found["step"]) != self.position:
             return None
         return path, found["dtypes"]
+
+
+def _name_of(position: Position) -> str:
+    epoch, step = position
+    return f"epoch-{epoch:04d}-step-{step:08d}.npz"

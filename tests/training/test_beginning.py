@@ -1,0 +1,109 @@
+"""A folder in which nothing was trained is free, and any other is not."""
+
+import functools
+
+import keras
+import numpy as np
+import pytest
+import tiny
+from tiny import no_pictures  # noqa: F401
+
+from keras_vicregl.training import has_trained
+
+SGD = keras.optimizers.SGD
+
+
+class Failing(tiny.Batches):
+    """Batches of which one cannot be made."""
+
+    def __init__(self, start, at, error):
+        super().__init__(start)
+        self.at, self.error = at, error
+
+    def __getitem__(self, index):
+        if self.first + index == self.at:
+            raise self.error
+        return super().__getitem__(index)
+
+
+def try_once(folder, at, error):
+    # Ctrl-C is no `Exception`.
+    with pytest.raises(type(error)):
+        tiny.train(
+            tiny.model(),
+            functools.partial(Failing, at=at, error=error),
+            epochs=1,
+            output=folder,
+        )
+
+
+ERRORS = [
+    ValueError("an image"),
+    ModuleNotFoundError("a package"),
+    MemoryError("of a GPU"),
+    KeyboardInterrupt(),
+]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda e: type(e).__name__)
+def test_what_failed_before_its_first_step_does_not_bind(
+    error, tmp_path, capsys
+):
+    """Another network, optimizer and length of an epoch, in its folder."""
+    folder = tmp_path / "run"
+    try_once(folder, 0, error)
+    assert folder.exists() and not has_trained(folder)
+
+    def train(output, **arguments):
+        keras.utils.set_random_seed(1)
+        model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+        model.compile(SGD(0.1), "mse")
+        batches = lambda start: tiny.Batches(start, steps=3)  # noqa: E731
+        tiny.train(model, batches, epochs=2, output=output, **arguments)
+        return model
+
+    model = train(folder, verbose=2)
+    assert "begun anew" in capsys.readouterr().out
+    tiny.assert_same(model, train(tmp_path / "fresh"))
+    for name in ("steps.jsonl", "epochs.jsonl"):
+        expected = (tmp_path / "fresh" / name).read_bytes()
+        assert (folder / name).read_bytes() == expected
+    assert has_trained(folder)
+    (first,) = tiny.events(folder, "first step")
+    assert first["seconds"] > 0
+
+
+def test_with_a_step_it_is_protected(tmp_path):
+    try_once(tmp_path, 1, RuntimeError("of the second batch"))
+    # No row, and no checkpoint after the beginning.
+    assert tiny.logged(tmp_path) == []
+    assert has_trained(tmp_path)
+    with pytest.raises(ValueError, match=r"began with optimizer\.class='Adam'"):
+        tiny.train(
+            tiny.model(SGD(0.1)), tiny.Batches, epochs=1, output=tmp_path
+        )
+    with pytest.raises(ValueError, match=r"of 4 batches an epoch; now .* 3"):
+        tiny.train(
+            tiny.model(),
+            lambda start: tiny.Batches(start, steps=3),
+            epochs=1,
+            output=tmp_path,
+        )
+
+
+def test_the_weights_it_began_with_are_those_it_goes_on_with(tmp_path):
+    """After one step and no checkpoint: those of the first call."""
+    tiny.train(
+        first := tiny.model(), tiny.Batches, epochs=1, output=tmp_path / "whole"
+    )
+    try_once(tmp_path / "cut", 1, RuntimeError("of the second batch"))
+    model = tiny.model()
+    model.set_weights([np.zeros_like(w) for w in model.get_weights()])
+    tiny.train(model, tiny.Batches, epochs=1, output=tmp_path / "cut")
+    tiny.assert_same(model, first)
+
+
+def test_rows_without_a_checkpoint_are_a_training(tmp_path):
+    (tmp_path / "steps.jsonl").write_text('{"epoch": 1, "step": 50}\n')
+    with pytest.raises(ValueError, match="logs of a training but no check"):
+        tiny.train(tiny.model(), tiny.Batches, epochs=1, output=tmp_path)
