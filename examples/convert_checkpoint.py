@@ -1,11 +1,12 @@
-"""Convert a published PyTorch checkpoint to Keras, and write it three ways.
+"""Convert a published PyTorch checkpoint to Keras, and write it in many ways.
 
     python examples/convert_checkpoint.py resnet50_alpha0.9
     python examples/convert_checkpoint.py my.pth --backbone convnext_tiny
 
-Writes NAME.keras, NAME.weights.h5 and NAME, a SavedModel, to --output. Takes
-seconds after the download (100 MB for ResNet-50). Needs PyTorch, under any
-Keras backend: pip install "keras-vicregl[torch]".
+Writes NAME.keras, NAME.weights.h5 and NAME, a SavedModel, to --output, or what
+--formats says. Takes seconds after the download (100 MB for ResNet-50). Needs
+PyTorch, under any Keras backend: pip install "keras-vicregl[torch]"; a
+SavedModel also needs TensorFlow, which --formats keras weights does without.
 
 --reference FILE.npz compares the outputs with those of the network in PyTorch.
 It holds "images" (B, H, W, 3) as the network takes them, normalised, and
@@ -24,15 +25,24 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
 import numpy as np
+from _settings import told
 
 from keras_vicregl import backbone
 from keras_vicregl.checkpoints import (
     LICENCE,
     PUBLISHED,
+    check_export,
     export,
-    load_checkpoint,
 )
 from keras_vicregl.models.backbones import BACKBONES
+
+# What --formats knows, and how the files are called.
+SUFFIXES = {
+    "keras": ".keras",
+    "weights": ".weights.h5",
+    "saved_model": "",
+    "onnx": ".onnx",
+}
 
 
 def parse_arguments():
@@ -50,6 +60,13 @@ def parse_arguments():
         help="what a file is of; a published name says it",
     )
     parser.add_argument("--output", type=pathlib.Path, default="converted")
+    parser.add_argument(
+        "--formats",
+        nargs="+",
+        choices=SUFFIXES,
+        default=["keras", "weights", "saved_model"],
+        help="what to write",
+    )
     parser.add_argument("--reference", type=pathlib.Path)
     arguments = parser.parse_args()
     if arguments.backbone is None:
@@ -81,18 +98,33 @@ def write_weights(model, path):
 
 def main():
     arguments = parse_arguments()
-    model = backbone(arguments.backbone)
-    load_checkpoint(model, arguments.checkpoint)
     name = pathlib.Path(arguments.checkpoint).name.removesuffix(".pth")
-    output = arguments.output
+    output = pathlib.Path(arguments.output)
+    paths = {
+        format: output / f"{name}{SUFFIXES[format]}"
+        for format in SUFFIXES
+        if format in arguments.formats
+    }
+    with told():
+        for format, path in paths.items():
+            if format != "weights":
+                check_export(path, format)
+        model = backbone(arguments.backbone, weights=arguments.checkpoint)
     if name.removesuffix("_fullckpt") in PUBLISHED:
         print(LICENCE)
-    export(model, output / f"{name}.keras")
-    write_weights(model, output / f"{name}.weights.h5")
-    export(model, output / name, "saved_model")
+    output.mkdir(parents=True, exist_ok=True)
+    for format, path in paths.items():
+        if format == "weights":
+            write_weights(model, path)
+        else:
+            export(model, path, format)
     print(
         f"{model.count_params():,} weights of {arguments.checkpoint} written "
-        f"to {output}/: {name}.keras, {name}.weights.h5, {name} (SavedModel)"
+        f"to {output}/: "
+        + ", ".join(
+            path.name + " (SavedModel)" * (format == "saved_model")
+            for format, path in paths.items()
+        )
     )
     if arguments.reference:
         difference = largest_difference(model, arguments.reference)

@@ -55,6 +55,7 @@ from _settings import (
     TRAIN_SPLITS,
     find_split,
     setting,
+    told,
 )
 
 TRAINED = ("linear_augmented", "finetuning", "train_segmentation", "detection")
@@ -147,19 +148,26 @@ def main():
 
     from keras_vicregl import backbone
     from keras_vicregl.checkpoints import load_backbone
+    from keras_vicregl.evaluation.detection.average_precision import (
+        import_pycocotools,
+    )
     from keras_vicregl.models.backbones import BACKBONES
 
-    if arguments.model in BACKBONES:
-        model = backbone(arguments.model, weights=arguments.weights)
-    elif arguments.weights:
-        parser.error("--weights needs the name of a backbone, not a file")
-    else:
-        try:
-            model = load_backbone(arguments.model)
-        except (FileNotFoundError, ValueError) as error:
-            parser.error(
-                f"{error} Names of backbones are {', '.join(BACKBONES)}."
-            )
+    # What is missing is said before anything is computed.
+    with told():
+        if "detection" in arguments.protocols:
+            import_pycocotools()
+        if arguments.model in BACKBONES:
+            model = backbone(arguments.model, weights=arguments.weights)
+        elif arguments.weights:
+            parser.error("--weights needs the name of a backbone, not a file")
+        else:
+            try:
+                model = load_backbone(arguments.model)
+            except (FileNotFoundError, ValueError) as error:
+                parser.error(
+                    f"{error} Names of backbones are {', '.join(BACKBONES)}."
+                )
     surplus = [name for name in arguments.protocols if name in TRAINED]
     if surplus and not isinstance(model, keras.Model):
         parser.error(
@@ -172,7 +180,8 @@ def main():
         parser.error(
             "--preprocessed: linear_augmented and finetuning normalise images."
         )
-    sources = open_splits(parser, arguments)
+    with told():
+        sources = open_splits(parser, arguments)
     if "detection" in arguments.protocols and not (
         arguments.size or arguments.options["detection"].get("size")
     ):

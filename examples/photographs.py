@@ -48,6 +48,7 @@ from _photograph_tables import (
     labels_table,
     matches_table,
 )
+from _settings import check_installed, told
 from _study import (
     METHODS,
     check_same,
@@ -314,6 +315,9 @@ def main():
         print_tables(arguments.results)
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if "pictures" in arguments.studies:
+        with told():
+            check_installed("--studies pictures", "matplotlib")
     # Splits, read when they are asked for, and once.
     frames = functools.cache(functools.partial(read_frames, arguments.camvid))
     for seed in arguments.seeds:

@@ -41,6 +41,7 @@ from _settings import (
     TRAIN_SPLITS,
     find_split,
     setting,
+    told,
 )
 
 # Settings that do not bear upon what is learnt, and may change on the way.
@@ -104,7 +105,7 @@ def parse_arguments():
         "--export",
         nargs="*",
         default=[],
-        choices=("keras", "saved_model", "onnx"),
+        choices=("keras", "saved_model", "onnx", "pth"),
         help="formats to write besides backbone.keras",
     )
     add(
@@ -160,12 +161,13 @@ def main():
     import keras
 
     from keras_vicregl import distribution
-    from keras_vicregl.checkpoints import export
+    from keras_vicregl.checkpoints import check_export, export
     from keras_vicregl.data import load, steps_per_epoch, view_batches
     from keras_vicregl.recipes import RECIPES
     from keras_vicregl.training import (
         TrainingInterrupted,
         feature_evaluation,
+        has_trained,
         keep_settings,
         pretrain,
     )
@@ -191,7 +193,27 @@ def main():
     open_split = functools.partial(
         load, arguments.data, **arguments.data_options
     )
-    source = open_split(splits[0])
+    suffixes = {"saved_model": "", "onnx": ".onnx", "pth": ".pth"}
+    exports = {"keras": output / "backbone.keras"} | {
+        kind: output / f"backbone{suffixes[kind]}"
+        for kind in arguments.export
+        if kind != "keras"
+    }
+    # What is missing is said before anything is built or written.
+    with told():
+        for kind, path in exports.items():
+            check_export(path, kind)
+        source = open_split(splits[0])
+        make_batches = setup.batches(
+            functools.partial(
+                view_batches,
+                source,
+                recipe.make_views(**arguments.views),
+                seed=arguments.seed,
+            ),
+            batch_size,
+        )
+        make_batches(start=(0, 0))
     steps = steps_per_epoch(source, batch_size)
     keras.utils.set_random_seed(arguments.seed)
     with setup.scope():
@@ -217,18 +239,10 @@ def main():
             arguments.evaluate,
             size=recipe.views["groups"][0]["size"],
         )
-    make_batches = setup.batches(
-        functools.partial(
-            view_batches,
-            source,
-            recipe.make_views(**arguments.views),
-            seed=arguments.seed,
-        ),
-        batch_size,
-    )
     # Only now, for arguments that nothing can be made of are not settings.
     if setup.is_chief:
-        free = settings if arguments.allow_changes else FREE
+        may_change = arguments.allow_changes or not has_trained(output)
+        free = settings if may_change else FREE
         keep_settings(output, settings, free=free)
         print(
             f"{recipe.name} on {source!r} with {arguments.backend} on {setup}, "
@@ -252,9 +266,8 @@ def main():
         print(interruption, file=sys.stderr)
         sys.exit(interruption.exit_code)
     if setup.is_chief:
-        suffixes = {"keras": ".keras", "onnx": ".onnx", "saved_model": ""}
-        for kind in dict.fromkeys(["keras", *arguments.export]):
-            export(model.backbone, output / f"backbone{suffixes[kind]}", kind)
+        for kind, path in exports.items():
+            export(model.backbone, path, kind)
         print(f"Done: {', '.join(sorted(p.name for p in output.iterdir()))}")
     distribution.end_together(model)
 

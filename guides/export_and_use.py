@@ -13,7 +13,6 @@ a feature map. This page saves it, serves it without Keras, fine-tunes it as a
 classifier and makes it segment and detect.
 """
 
-import importlib.util
 import os
 import pathlib
 import tempfile
@@ -24,7 +23,7 @@ import keras
 import numpy as np
 from matplotlib.figure import Figure
 
-from keras_vicregl.checkpoints import export
+from keras_vicregl.checkpoints import check_export, export
 from keras_vicregl.data import digit_scenes, load, view_batches
 from keras_vicregl.evaluation import (
     confusion_matrix,
@@ -92,7 +91,8 @@ compare(reloaded.predict(normalized, verbose=0))
 
 For TensorFlow Serving and all that loads a SavedModel. With
 `preprocessing=True` it takes uint8 RGB images, of any size, and normalises them
-itself. Each backend can do it; PyTorch has a TensorFlow process do the writing.
+itself. Each backend can do it where TensorFlow is installed; PyTorch has a
+TensorFlow process do the writing. Where it is not, ONNX is the way.
 """
 
 import tensorflow as tf
@@ -115,24 +115,53 @@ for level, maps in sorted(served.pyramid(tf.constant(sample)).items()):
 ## ONNX
 
 The same in one file, for ONNX Runtime and whatever else reads it. A runtime
-computes those of the outputs that are asked for.
+computes those of the outputs that are asked for. TensorFlow writes it by
+tf2onnx, PyTorch by its own exporter, and no other backend is needed for it; JAX
+has one of the two do it in a second process. `pip install
+"keras-vicregl[onnx]"` brings what they need. `check_export` says what is
+missing, before anything is trained or written.
 """
 
-missing = [
-    package
-    for package in ("tf2onnx", "onnxruntime")
-    if importlib.util.find_spec(package) is None
-]
-if missing:
-    print("Left out, for want of", " and ".join(missing))
-else:
+try:
+    check_export(work / "backbone.onnx")
     import onnxruntime
-
+except ImportError as error:
+    print("Left out:", error)
+else:
     export(backbone, work / "backbone.onnx", preprocessing=True)
     session = onnxruntime.InferenceSession(work / "backbone.onnx")
     print("outputs:", *(output.name for output in session.get_outputs()))
     (maps,) = session.run(["feature_map"], {"images": sample})
     compare(maps)
+
+"""
+## PyTorch
+
+A `.pth` file has the weights of a `ResNet` or `ConvNeXt` of this package, under
+the names that torchvision and the published ConvNeXt code give them, and bit
+for bit. Torchvision's network takes all of them, and misses its own classifier:
+
+```python
+weights = torch.load("backbone.pth", weights_only=True)
+network = torchvision.models.resnet50()
+network.load_state_dict(weights, strict=False)
+# _IncompatibleKeys(missing_keys=['fc.weight', 'fc.bias'], unexpected_keys=[])
+```
+
+It takes images that are normalised, `(B, 3, H, W)`. With its `fc` trained it is
+a classifier; `backbone("resnet50", weights="trained.pth")` leads back to Keras.
+A `VICRegL` is saved with its expanders by `save_checkpoint(model, path)`.
+"""
+
+try:
+    export(backbone, work / "backbone.pth")
+    import torch
+except ImportError as error:
+    print("Left out:", error)
+else:
+    weights = torch.load(work / "backbone.pth", weights_only=True)
+    for key in list(weights)[:3]:
+        print(key, tuple(weights[key].shape))
 
 """
 ## A classifier

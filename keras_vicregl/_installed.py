@@ -20,6 +20,19 @@ def missing(*packages: str) -> list[str]:
     return [package for package in packages if not _is_installed(package)]
 
 
+def check_torch() -> None:
+    """Looks for what reads and writes checkpoints of PyTorch.
+
+    Raises:
+        ImportError: if it is not installed.
+    """
+    if missing("torch"):
+        raise ImportError(
+            "PyTorch checkpoints need PyTorch, whatever the Keras backend: "
+            'pip install "keras-vicregl[torch]".'
+        )
+
+
 def _is_installed(package: str) -> bool:
     try:
         return importlib.util.find_spec(package) is not None

@@ -25,8 +25,14 @@ except ModuleNotFoundError as error:
 def __getattr__(name: str) -> Any:
     # TensorFlow Datasets, after GPUs are hidden.
     if name == "tfds":
-        import tensorflow_datasets
-
+        try:
+            import tensorflow_datasets
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(
+                "A name of a data set needs TensorFlow Datasets: `pip install "
+                "tensorflow-datasets`. Folders, files and arrays do not.",
+                name=error.name,
+            ) from error
         return tensorflow_datasets
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

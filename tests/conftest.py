@@ -87,6 +87,7 @@ _ONCE = {
     "test_load_options.py",
     "test_main.py",
     "test_mask_labels.py",
+    "test_missing.py",
     "test_own_source.py",
     "test_photometric.py",
     "test_recipes_command.py",

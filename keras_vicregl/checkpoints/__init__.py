@@ -11,7 +11,7 @@ from keras_vicregl.checkpoints.conversion import (
     save_checkpoint,
     to_state_dict,
 )
-from keras_vicregl.checkpoints.export import check_format, export
+from keras_vicregl.checkpoints.export import check_export, export
 from keras_vicregl.checkpoints.exported import ExportedBackbone, load_backbone
 from keras_vicregl.checkpoints.published import (
     LICENCE,
@@ -23,7 +23,7 @@ __all__ = [
     "LICENCE",
     "PUBLISHED",
     "ExportedBackbone",
-    "check_format",
+    "check_export",
     "download_checkpoint",
     "export",
     "load_backbone",

@@ -114,14 +114,14 @@ def _reason(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
     text = re.sub(r"\x1b\[\d*m", "", str(error))
-    # Keras says first where it was.
+    # What Keras and PyTorch say of every error.
+    of_all = ("Exception encountered when", "The error above occurred")
     lines = [
-        line.strip()
+        line.strip().removesuffix(".")
         for line in text.splitlines()
-        if line.strip() and not line.startswith("Exception encountered when")
+        if line.strip() and not line.startswith(of_all)
     ]
-    said = [*lines, type(error).__name__][0]
-    return said if said.endswith(".") else f"{said}."
+    return ": ".join([type(error).__name__, *lines[:1]]) + "."
 
 
 def _register_missing() -> None:

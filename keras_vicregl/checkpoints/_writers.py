@@ -8,7 +8,10 @@ from typing import Any
 
 import keras
 
-from keras_vicregl.checkpoints import _onnx
+from keras_vicregl.checkpoints._onnx import (
+    write_by_tensorflow,
+    write_by_torch,
+)
 from keras_vicregl.checkpoints.conversion import save_checkpoint
 
 
@@ -108,11 +111,12 @@ def _write_onnx(endpoints: Endpoints, path: pathlib.Path) -> None:
     }
     if endpoints.pyramid is not None:
         outputs.update(endpoints.pyramid.output)
-    whole = keras.Model(images, outputs)
+    name = endpoints.feature_map.name
+    whole = keras.Model(images, outputs, name=name)
     if keras.backend.backend() == "torch":
-        _onnx.write_by_torch(whole, list(outputs), path)
+        write_by_torch(whole, list(outputs), path)
     else:
-        _onnx.write_by_tensorflow(whole, path)
+        write_by_tensorflow(whole, path)
 
 
 def _write_keras(endpoints: Endpoints, path: pathlib.Path) -> None:

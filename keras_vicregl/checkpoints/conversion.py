@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_vicregl._installed import check_torch
 from keras_vicregl.checkpoints.foreign import (
     backbone_weights,
     unknown_prefix,
@@ -73,6 +74,7 @@ def load_checkpoint(
         TypeError: if the model is of another class.
     """
     check_stem(stem)
+    check_torch()  # before anything is downloaded
     whole = isinstance(model, VICRegL)
     layout = model_layout(model)
     state_dict = read_state_dict(find_checkpoint(checkpoint, full=whole))
@@ -113,6 +115,7 @@ def model_from_checkpoint(
         ValueError: if the checkpoint is no full one, or of another backbone.
     """
     check_stem(stem)
+    check_torch()
     if published := PUBLISHED.get(str(checkpoint)):
         kwargs.setdefault("alpha", published.alpha)
         backbone = backbone or published.backbone

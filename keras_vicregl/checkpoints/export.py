@@ -10,7 +10,6 @@ import keras
 
 from keras_vicregl._warnings import warn
 from keras_vicregl.checkpoints._formats import (
-    FORMATS,
     format_of,
     write_elsewhere,
     writers_of,
@@ -98,10 +97,10 @@ def export(
     ...     export(backbone("small_resnet"), f"{folder}/backbone.keras")
     """
     path = pathlib.Path(path)
+    check_export(path, format)
     format = format_of(path, format)
     writers = writers_of(format)
     _check_backbone(backbone, format, preprocessing)
-    _check_replaceable(path, format)
     if preprocessing:
         warn_of_own_layers(backbone)
         mean, std = resolved(backbone, mean, std)
@@ -133,27 +132,28 @@ def export(
         complete.replace(path)
 
 
-def check_format(format: str) -> None:
-    """Looks whether anything here can write a format, at no cost.
+def check_export(path: str | os.PathLike, format: str | None = None) -> None:
+    """Looks whether `export` can write a file here, which costs nothing.
 
-    For before a training whose result is to be exported.
+    For before a backbone is loaded, or trained for days.
 
     Args:
+        path: as in `export`.
         format: as in `export`.
 
     Raises:
+        FileExistsError: if `path` exists and is something else.
         ImportError: if a package is missing that the format needs.
-        ValueError: if there is no such format.
+        ValueError: if the format is unknown.
 
     Example:
 
-    >>> check_format("keras")
+    >>> check_export("backbone.keras")
     """
-    if format not in FORMATS:
-        raise ValueError(
-            f"`format` must be one of {FORMATS}. Received: {format!r}"
-        )
+    path = pathlib.Path(path)
+    format = format_of(path, format)
     writers_of(format)
+    _check_replaceable(path, format)
 
 
 def _check_backbone(

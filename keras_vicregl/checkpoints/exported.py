@@ -9,6 +9,8 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
+from keras_vicregl._installed import missing
+
 
 class ExportedBackbone:
     """An exported backbone that can be evaluated like a Keras model.
@@ -59,13 +61,26 @@ def load_backbone(path: str | os.PathLike) -> keras.Model | ExportedBackbone:
     if path.suffix == ".keras":
         return keras.saving.load_model(path, compile=False)
     if path.suffix == ".onnx":
+        _check_installed("An .onnx file", "onnxruntime")
         return ExportedBackbone(_onnx(path))
     if (path / "saved_model.pb").is_file():
+        _check_installed("A SavedModel", "tensorflow")
         return ExportedBackbone(_saved_model(path))
     raise ValueError(
         "`path` must be a .keras or .onnx file or the folder of a SavedModel. "
         f"Received: {path}"
+        + ". A .pth file holds weights alone: backbone(NAME, weights=PATH)."
+        * (path.suffix in (".pth", ".pt"))
     )
+
+
+def _check_installed(what: str, package: str) -> None:
+    if missing(package):
+        raise ImportError(
+            f"{what} needs {package}, which is not installed: pip install "
+            f"{package}. The .keras file of the same backbone needs neither "
+            "that nor any other."
+        )
 
 
 def _onnx(path: pathlib.Path) -> Callable[[np.ndarray], np.ndarray]:

@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from keras_vicregl._installed import check_torch
 from keras_vicregl._warnings import warn
 
 # Checkpoints trained with LARS pickle this function, by name, among the
@@ -223,11 +224,7 @@ def _refuse(*_: Any, **__: Any) -> NoReturn:
 
 
 def _import_torch() -> Any:
-    try:
-        import torch
-    except ImportError as error:
-        raise ImportError(
-            "PyTorch checkpoints need PyTorch, whatever the Keras backend: "
-            'pip install "keras-vicregl[torch]".'
-        ) from error
+    check_torch()
+    import torch
+
     return torch

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import keras
 
+from keras_vicregl._warnings import warn
 from keras_vicregl.training._start import check_start
 from keras_vicregl.training.saving.folder import Position
 
@@ -117,11 +117,10 @@ def _check_count(count: int, left: int, position: Position) -> None:
         f"epoch, but {left} steps are to be trained of it"
     )
     if count > left and position.step:
-        warnings.warn(
+        warn(
             f"{found}: it seems to ignore `start`. The first {left} batches "
             "are trained again, and not those that are left.",
             RuntimeWarning,
-            stacklevel=5,
         )
         return
     raise ValueError(

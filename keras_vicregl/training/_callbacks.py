@@ -95,10 +95,8 @@ class TensorBoardSink:
     """Rows of a `TrainingLog` as scalars over the steps of all epochs."""
 
     def __init__(self, folder: pathlib.Path) -> None:
-        from keras_vicregl._tensorflow import tf
-
-        self._summary = tf.summary
-        self._writer = tf.summary.create_file_writer(str(folder))
+        self._folder = folder
+        self._writer = None
 
     @staticmethod
     def installed() -> bool:
@@ -107,11 +105,15 @@ class TensorBoardSink:
 
     def __call__(self, name: str, row: Mapping[str, Any]) -> None:
         """Adds a row."""
+        from keras_vicregl._tensorflow import tf
+
+        if self._writer is None:  # not before there is something to write
+            self._writer = tf.summary.create_file_writer(str(self._folder))
         kind = pathlib.Path(name).stem
         with self._writer.as_default(step=row["step"]):
             for key, value in row.items():
                 if key not in ("epoch", "step"):
-                    self._summary.scalar(f"{kind}/{key}", value)
+                    tf.summary.scalar(f"{kind}/{key}", value)
         self._writer.flush()
 
 

@@ -262,8 +262,6 @@ def pretrain(
         )
     output = pathlib.Path(output)
     is_chief = process_index(model) == 0
-    if is_chief:
-        check_writable(output)
     if steps_per_epoch is None:
         steps_per_epoch = steps_of(make_batches)
     # All processes take the word of the first, which writes.
@@ -330,6 +328,15 @@ def pretrain(
         ours.append(Curves(output))
     ours += [line, checkpoint, leave_out, speed.last]
 
+    is_over = _is_over(checkpoint, epochs, continue_stopped)
+    batches = None
+    if not is_over and checkpoint.position.step < steps_per_epoch:
+        # What they lack is known before anything is written.
+        batches = batches_for_fit(
+            make_batches, checkpoint.position, steps_per_epoch, look=True
+        )
+    if is_chief:
+        check_writable(output)
     if checkpoint.path:
         line.say(f"resumed after {_in_words(checkpoint.position)}")
     elif was_tried:
@@ -345,13 +352,14 @@ def pretrain(
     try:
         with stop, monitoring, contextlib.ExitStack() as at_end:
             at_end.callback(first.settle)
-            if _is_over(checkpoint, epochs, continue_stopped):
+            if is_over:
                 with scope_of(model):
                     checkpoint.restore_end(model)
             else:
                 _fit(
                     model,
                     make_batches,
+                    batches,
                     epochs,
                     checkpoint,
                     guard,
@@ -425,6 +433,7 @@ def _is_over(
 def _fit(
     model: keras.Model,
     make_batches: Callable[..., Any],
+    made: tuple[Any, int | None] | None,
     epochs: int,
     checkpoint: TrainingCheckpoint,
     guard: StopOnNonFinite,
@@ -436,12 +445,13 @@ def _fit(
 ) -> None:
     """Trains to the end, or until a callback ends it.
 
+    With the batches that are made already, and then with others.
+
     An epoch that is begun in its middle has a `fit` of its own, for Keras takes
     the length of the first epoch for that of all. The next one goes back to the
     checkpoint that it leaves, since the end of `fit` may change weights: it
     replaces them by their averages, where the optimizer keeps any.
     """
-    has_looked = False
     while checkpoint.position.epoch < epochs:
         begun = checkpoint.position
         epoch, step = begun
@@ -455,13 +465,10 @@ def _fit(
                     model, callbacks, epoch, settings.get("validation_data")
                 )
             else:
-                batches, steps = batches_for_fit(
-                    make_batches,
-                    begun,
-                    checkpoint.steps_per_epoch,
-                    look=not has_looked,
+                batches, steps = made or batches_for_fit(
+                    make_batches, begun, checkpoint.steps_per_epoch
                 )
-                has_looked = has_looked or begun != (0, 0)
+                made = None
                 facts = batches_facts(make_batches, batches)
                 checkpoint.facts["batches"] = facts
                 views = getattr(batches, "multi_view", None)

@@ -17,7 +17,7 @@ import without
 from seeded_weights import GOLDENS, run
 
 from keras_vicregl import VICRegL, backbone
-from keras_vicregl.checkpoints import check_format, export, load_backbone
+from keras_vicregl.checkpoints import check_export, export, load_backbone
 from keras_vicregl.models.backbones import (
     ConvNeXt,
     ConvNeXtTiny,
@@ -421,14 +421,9 @@ def test_what_is_missing_is_named_before_anything_is_written(
     with pytest.raises(ImportError, match=message):
         export(small, path)
     with pytest.raises(ImportError, match=message):
-        check_format({"model": "saved_model"}.get(name, path.suffix[1:]))
+        check_export(path)
     assert not list(tmp_path.iterdir())
-    assert check_format("keras") is None
-
-
-def test_a_format_that_is_none_is_refused():
-    with pytest.raises(ValueError, match=r"one of.*'pth'.*'tflite'"):
-        check_format("tflite")
+    assert check_export(tmp_path / "model.keras") is None
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50"])

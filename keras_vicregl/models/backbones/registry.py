@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import keras
 
+from keras_vicregl._installed import check_torch
 from keras_vicregl.models.backbones.convnext import ConvNeXt
 from keras_vicregl.models.backbones.convnext import (
     state_dict_layout as convnext_layout,
@@ -221,6 +222,7 @@ def backbone(
     Raises:
         ValueError: If there is no backbone of this name, or the weights are
             another's.
+        ImportError: If PyTorch is not installed, which reads weights.
         FileNotFoundError: If `weights` is neither a name nor a file.
 
     Example:
@@ -242,6 +244,8 @@ def backbone(
         )
     if stem is not None and fitted is None:
         kwargs["stem"] = stem
+    if weights is not None:
+        check_torch()
     model = BACKBONES[name](**kwargs)
     if weights is not None:
         provided("weights")(model, weights, stem=fitted)
