@@ -165,6 +165,7 @@ def save_checkpoint(model: keras.Model, path: str | os.PathLike) -> None:
         ImportError: if PyTorch is not installed.
         TypeError: if the model is of another class.
     """
+    check_torch()
     write_state_dict(
         to_state_dict(model), path, full=isinstance(model, VICRegL)
     )

@@ -100,11 +100,15 @@ def _first(batches: Any) -> list[np.ndarray]:
 
 
 def _as_array(leaf: Any) -> np.ndarray:
+    """A part of a batch; nothing of what NumPy cannot hold."""
     if hasattr(leaf, "detach"):  # PyTorch's, of any device
         leaf = leaf.detach().cpu()
         # NumPy has no bfloat16.
         leaf = leaf.float() if leaf.is_floating_point() else leaf
-    return np.asarray(leaf)
+    try:
+        return np.asarray(leaf)
+    except (TypeError, ValueError, NotImplementedError):
+        return np.zeros(0)
 
 
 def _alike(one: list[np.ndarray], other: list[np.ndarray]) -> list[bool]:

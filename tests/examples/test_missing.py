@@ -19,20 +19,15 @@ CASES = {
         ["tensorflow", "tf2onnx", "onnxscript"],
         "'onnx' needs onnxscript, or else tensorflow and tf2onnx.* pip install",
     ),
-    "SavedModel at the end": (
-        ["pretrain.py", *PRETRAIN, "--export", "saved_model"],
-        ["tensorflow"],
-        "'saved_model' needs tensorflow, not installed.*pip install tensorflow",
-    ),
     "views": (
         ["pretrain.py", *PRETRAIN],
         ["keras_cv"],
         "No module named 'keras_cv': pip install keras-cv",
     ),
-    "images": (
-        ["pretrain.py", *PRETRAIN],
-        ["sklearn"],
-        "scikit-learn.*pip install",
+    "data set": (
+        ["pretrain.py", *PRETRAIN, "--data", "imagenet2012"],
+        ["tensorflow_datasets"],
+        "needs TensorFlow Datasets: `pip install tensorflow-datasets`",
     ),
     "detection": (
         ["evaluate.py", "small_resnet", "--protocols", "knn", "detection"],

@@ -28,8 +28,9 @@ class TrainStep:
 
         It follows shapes that differ from view to view into comparisons that it
         cannot decide, and no further than the gradient that `losses.statistics`
-        writes out. Left to itself there, with sizes fixed, it makes dozens of
-        small programs in a minute and more, whose steps are no quicker.
+        writes out. Kept from both - sizes fixed, that gradient left out - it
+        makes hundreds of small programs, one for each size, in minutes, and
+        steps of a small network take many times as long as without it.
 
         Raises:
             ValueError: if it is set to True, by `compile` or by itself.
