@@ -213,7 +213,7 @@ def export_path(output):
     try:
         check_export(output / "backbone")
     except ImportError as error:
-        print(f"{error} That is what will be written.")
+        print(f"{error} A .keras file will be.")
         return output / "backbone.keras"
     return output / "backbone"
 

@@ -81,22 +81,28 @@ def writers_of(format: str) -> list[str]:
     Raises:
         ImportError: if there is none, for want of packages, which it names.
     """
-    running = keras.backend.backend()
-    writers = sorted(_WRITERS[format], key=lambda backend: backend != running)
-    lacking = {each: missing(*_WRITERS[format][each]) for each in writers}
-    able = [backend for backend in writers if not lacking[backend]]
+    lacking = _lacking(format)
+    able = [backend for backend, packages in lacking.items() if not packages]
     if able:
         return able
     # What the running backend lacks, or else whoever lacks the fewest.
     ways = list(dict.fromkeys(map(tuple, lacking.values())))
-    if running not in writers:
+    if keras.backend.backend() not in lacking:
         ways.sort(key=len)
+    others = [each for each in FORMATS if not all(_lacking(each).values())]
     raise ImportError(
         f"The format {format!r} needs "
         f"{', or else '.join(' and '.join(way) for way in ways)}, not "
-        f"installed here: pip install {' '.join(ways[0])}. The format 'keras' "
-        "needs no other package."
+        f"installed here: pip install {' '.join(ways[0])}. What can be written "
+        f"without is {', '.join(map(repr, others))}."
     )
+
+
+def _lacking(format: str) -> dict[str, list[str]]:
+    """Packages that are missing, by backend, with the running one first."""
+    running = keras.backend.backend()
+    writers = sorted(_WRITERS[format], key=lambda backend: backend != running)
+    return {each: missing(*_WRITERS[format][each]) for each in writers}
 
 
 def write_elsewhere(

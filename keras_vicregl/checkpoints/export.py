@@ -106,6 +106,10 @@ def export(
         mean, std = resolved(backbone, mean, std)
         # Of numbers, of whatever kind, that another process can be told.
         mean, std = ([float(each) for each in given] for given in (mean, std))
+    elif mean is not None or std is not None:
+        warn(
+            "`mean` and `std` have no part in it without `preprocessing=True`."
+        )
     backbone = float32_copy(backbone)
     path.parent.mkdir(parents=True, exist_ok=True)
     settings = {"preprocessing": preprocessing, "mean": mean, "std": std}

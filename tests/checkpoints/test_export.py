@@ -321,6 +321,8 @@ def test_numbers_are_no_suffix(small, tmp_path):
 def test_nothing_is_normalised_twice(small, tmp_path):
     export(small, tmp_path / "bytes.keras", preprocessing=True)
     model = keras.saving.load_model(tmp_path / "bytes.keras")
+    with pytest.warns(UserWarning, match="no part in it without"):
+        export(small, tmp_path / "floats.keras", mean=(0.5, 0.5, 0.5))
     with pytest.raises(ValueError, match="takes uint8 images"):
         export(model, tmp_path / "again.keras", preprocessing=True)
 

@@ -170,6 +170,22 @@ def test_a_run_does_not_continue_with_other_settings(script, lives):
         )
 
 
+def test_a_run_that_trained_nothing_leaves_its_folder(
+    script, tmp_path, monkeypatch
+):
+    def fail(*arguments, **options):
+        raise RuntimeError("in the first step")
+
+    module = sys.modules["keras_vicregl.training.pretrain"]
+    monkeypatch.setattr(module, "_fit", fail)
+    for rate in ("0.5", "0.1"):
+        arguments = [*ARGUMENTS, "--learning-rate", rate, "--output", tmp_path]
+        with pytest.raises(RuntimeError, match="in the first step"):
+            run(script, *arguments)
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config["learning_rate"] == 0.1
+
+
 def test_a_run_can_be_repeated_from_its_config(script, lives, monkeypatch):
     config = lives[0] / "config.json"
     arguments = ["--config", str(config), "--output", "again", "--seed", "5"]

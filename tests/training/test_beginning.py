@@ -34,6 +34,7 @@ def try_once(folder, at, error):
             functools.partial(Failing, at=at, error=error),
             epochs=1,
             output=folder,
+            log_every=50,
         )
 
 
