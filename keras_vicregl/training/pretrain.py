@@ -318,12 +318,12 @@ def pretrain(
     # In all processes or none, for they save together.
     if any(gather_from_processes(int(len(ours) > 2), model)):
         ours.insert(1, SaveSteps(checkpoint))
-    ours.insert(0, speed)
+    first = FirstStep(log.event, begun)
+    # Whatever the others do after the step.
+    ours[:0] = [speed, first]
     # The checkpoint comes last: it holds what the others have done.
     slow = WarnOnSlowNorms(epochs * steps_per_epoch)
     ours += [slow, states, collapse, log]
-    first = FirstStep(log.event, begun)
-    ours.append(first)
     if is_chief:
         ours.append(Curves(output))
     ours += [line, checkpoint, leave_out, speed.last]

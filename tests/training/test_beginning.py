@@ -14,27 +14,24 @@ SGD = keras.optimizers.SGD
 
 
 class Failing(tiny.Batches):
-    """Batches of which one cannot be made."""
+    """Batches that cannot be made."""
 
-    def __init__(self, start, at, error):
+    def __init__(self, start, error):
         super().__init__(start)
-        self.at, self.error = at, error
+        self.error = error
 
     def __getitem__(self, index):
-        if self.first + index == self.at:
-            raise self.error
-        return super().__getitem__(index)
+        raise self.error
 
 
-def try_once(folder, at, error):
+def try_once(folder, error):
     # Ctrl-C is no `Exception`.
     with pytest.raises(type(error)):
         tiny.train(
             tiny.model(),
-            functools.partial(Failing, at=at, error=error),
+            functools.partial(Failing, error=error),
             epochs=1,
             output=folder,
-            log_every=50,
         )
 
 
@@ -52,7 +49,7 @@ def test_what_failed_before_its_first_step_does_not_bind(
 ):
     """Another network, optimizer and length of an epoch, in its folder."""
     folder = tmp_path / "run"
-    try_once(folder, 0, error)
+    try_once(folder, error)
     assert folder.exists() and not has_trained(folder)
 
     def train(output, **arguments):
@@ -74,8 +71,50 @@ def test_what_failed_before_its_first_step_does_not_bind(
     assert first["seconds"] > 0
 
 
+class FailsInAStep(keras.callbacks.Callback):
+    """As where memory does not suffice for it."""
+
+    def on_train_batch_begin(self, batch, logs=None):
+        raise MemoryError("of a GPU")
+
+
+def test_the_checkpoint_of_the_beginning_does_not_bind(tmp_path):
+    def train(optimizer, callbacks=()):
+        model = tiny.model(optimizer)
+        arguments = {"epochs": 1, "output": tmp_path, "callbacks": callbacks}
+        tiny.train(model, tiny.Batches, **arguments)
+        return model
+
+    with pytest.raises(MemoryError):
+        train("adam", [FailsInAStep()])
+    name = "epoch-0000-step-00000000.npz"
+    assert (tmp_path / "checkpoints" / name).exists()
+    assert not has_trained(tmp_path)
+    assert tiny.steps_of(train(SGD(0.1))) == tiny.STEPS
+    assert tiny.logged(tmp_path) == [1, 2, 3, 4]
+    with pytest.raises(ValueError, match=r"began with optimizer\.class='SGD'"):
+        train("adam")
+
+
+class FailsAfterAStep(keras.callbacks.Callback):
+    def on_train_batch_end(self, batch, logs=None):
+        raise RuntimeError("of a callback")
+
+
+def train_one_step(folder):
+    with pytest.raises(RuntimeError, match="of a callback"):
+        tiny.train(
+            tiny.model(),
+            tiny.Batches,
+            epochs=1,
+            output=folder,
+            log_every=50,
+            callbacks=[FailsAfterAStep()],
+        )
+
+
 def test_with_a_step_it_is_protected(tmp_path):
-    try_once(tmp_path, 1, RuntimeError("of the second batch"))
+    train_one_step(tmp_path)
     # No row, and no checkpoint after the beginning.
     assert tiny.logged(tmp_path) == []
     assert has_trained(tmp_path)
@@ -97,7 +136,7 @@ def test_the_weights_it_began_with_are_those_it_goes_on_with(tmp_path):
     tiny.train(
         first := tiny.model(), tiny.Batches, epochs=1, output=tmp_path / "whole"
     )
-    try_once(tmp_path / "cut", 1, RuntimeError("of the second batch"))
+    train_one_step(tmp_path / "cut")
     model = tiny.model()
     model.set_weights([np.zeros_like(w) for w in model.get_weights()])
     tiny.train(model, tiny.Batches, epochs=1, output=tmp_path / "cut")
