@@ -8,8 +8,9 @@ Without a suffix the result is a SavedModel with the signatures `serve` (feature
 map), `pooled` and `pyramid`; it takes uint8 RGB images of any size and
 normalises them itself, unless --raw. So does an ONNX file. A .pth file has the
 weights alone, as torchvision's ResNets load them. Works under every backend;
-takes seconds, and under PyTorch up to a minute. A SavedModel needs TensorFlow,
-an ONNX file PyTorch or TensorFlow and pip install "keras-vicregl[onnx]".
+takes seconds, an ONNX file of ResNet-50 under PyTorch a minute or two. A
+SavedModel needs TensorFlow, an ONNX file PyTorch or TensorFlow and
+pip install "keras-vicregl[onnx]".
 """
 
 import argparse
