@@ -17,6 +17,7 @@ from keras_vicregl.views._checks import (
     check_number,
     check_probability,
 )
+from keras_vicregl.views.device_inputs import device_inputs
 from keras_vicregl.views.drawing import stateless
 from keras_vicregl.views.drawing.parameters import SharedOptions, draw_groups
 from keras_vicregl.views.normalization import IMAGENET_MEAN, IMAGENET_STD
@@ -74,7 +75,7 @@ class MultiView(keras.layers.Layer):
             times slower. By default they are fused, see below.
         on: `"host"`, in tf.data, or `"device"`: the layer then only draws what
             is to be done, and `VICRegL(views=...)` makes the views in its
-            compiled step.
+            compiled step. `inputs` makes its batches of one's own images.
         jit_compile: whether XLA compiles the fused operations. It does so for
             each size of images that is known in advance; images of other sizes
             are resampled without it.
@@ -327,6 +328,71 @@ class MultiView(keras.layers.Layer):
         if view_to_source is None:
             view_to_source = np.float32([[[width, 0, 0], [0, height, 0]]])
         return self.draw(keys, np.array([height, width]), view_to_source)
+
+    def inputs(
+        self,
+        images: Any,
+        seeds: Any,
+        labels: Any = None,
+        *,
+        canvas: tuple[int, int] | None = None,
+        view_to_source: Any = None,
+        source_size: Any = None,
+    ) -> tuple[Any, ...]:
+        """A batch of one's own images, for a model that makes their views.
+
+        For loaders of one's own, with `on="device"`: `Model.fit` of
+        `VICRegL(views=...)` takes what this returns. It is NumPy alone, and
+        touches neither the backend nor a device, so that worker processes of a
+        loader may call it. `keras_vicregl.data.ArrayBatches` does.
+
+        Args:
+            images: (B, H, W, 3) uint8; or a list of B images (H, W, 3), whose
+                sizes may differ where there is a `canvas`.
+            seeds: (B, 2) integers, on which alone the views of an image of a
+                size depend: the seed of run or epoch, and the image's index.
+            labels: (B,) integers, or None.
+            canvas: height and width that all images fit into, the same in all
+                batches. Each is put into its upper left corner, with its pixels
+                as they are; views are of the image alone.
+            view_to_source: (B, 2, 3), maps from normalised coordinates of the
+                images to pixels of their sources, where images were cropped or
+                resized before.
+            source_size: (B, 2), height and width of these sources; goes with
+                `view_to_source`.
+
+        Returns:
+            Tuple of a dictionary of `"images"`, (B, H, W, 3) uint8 of the
+            canvas' size, `"parameters"`, see there, and `"source_size"`
+            (B, 2) float32; and of the labels (B,) int32 where there are any.
+
+        Raises:
+            ValueError: if views are made on the host, an argument has not the
+                shape or dtype above, or images differ in size without a canvas
+                or are larger than it.
+
+        Example:
+
+        >>> import numpy as np
+        >>> from keras_vicregl.views import MultiView
+        >>> views = MultiView.scenes(size=32, on="device")
+        >>> images = [np.zeros((60, 80, 3), "uint8"),
+        ...           np.zeros((64, 48, 3), "uint8")]
+        >>> (x,) = views.inputs(images, [[0, 0], [0, 1]], canvas=(64, 80))
+        >>> x["images"].shape, x["source_size"].tolist()
+        ((2, 64, 80, 3), [[60.0, 80.0], [64.0, 48.0]])
+        """
+        return self.to_fit(
+            device_inputs(
+                self,
+                images,
+                seeds,
+                labels,
+                canvas,
+                view_to_source,
+                source_size,
+            )
+        )
 
     def keys_of(self, keys: Any) -> Any:
         """The recipe's own stream of the examples' keys (B,) uint64."""

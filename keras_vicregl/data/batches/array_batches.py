@@ -193,11 +193,8 @@ class ArrayBatches(keras.utils.PyDataset):
         rows = self._plan.rows
         chosen = order[first + rows.start : first + rows.stop]
         batch = {key: array[chosen] for key, array in self._arrays.items()}
-        size = batch[IMAGES].shape[1:3]
         seeds = np.stack([np.full_like(chosen, view_seed), chosen], axis=-1)
-        batch["parameters"] = self._multi_view.parameters(seeds, size)
-        batch["source_size"] = np.tile(np.float32(size), (len(chosen), 1))
-        return MultiView.to_fit(batch)
+        return self._multi_view.inputs(**batch, seeds=seeds)
 
     def _epoch(self, epoch: int) -> tuple[int, np.ndarray]:
         """The seed of the views and the order of the examples."""
