@@ -1,7 +1,8 @@
 """Views of images, with the geometry that ties them to their source.
 
 In come images, out go views and their affine maps. `geometry` (positions and
-maps) is pure `keras.ops` and runs inside models on every backend; `MultiView`
+maps) is pure `keras.ops` and runs inside models on every backend,
+`numpy_geometry` the same for the workers of a loader; `MultiView`
 is a recipe of views, and draws its numbers with NumPy (`drawing`). `layers` are
 the keras-cv layers, `rendering` makes the views, on host or device. The host's
 and the layers build on TensorFlow and keras-cv, which are imported when first
@@ -11,7 +12,7 @@ needed. Data, models and recipes stand on it; it stands on nothing here.
 import importlib
 from typing import Any
 
-from keras_vicregl.views import geometry
+from keras_vicregl.views import geometry, numpy_geometry
 from keras_vicregl.views.geometry import positions
 from keras_vicregl.views.multi_view import MultiView
 from keras_vicregl.views.view_group import ViewGroup
@@ -26,7 +27,14 @@ _LAYERS = {
     "RandomSolarize": "layers.photometric",
 }
 
-__all__ = ["MultiView", "ViewGroup", "geometry", "positions", *_LAYERS]
+__all__ = [
+    "MultiView",
+    "ViewGroup",
+    "geometry",
+    "numpy_geometry",
+    "positions",
+    *_LAYERS,
+]
 
 
 def __getattr__(name: str) -> Any:

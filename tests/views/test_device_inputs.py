@@ -1,6 +1,5 @@
 """Batches of one's own images for views that a model makes."""
 
-import multiprocessing
 import pickle
 
 import keras
@@ -100,16 +99,12 @@ def test_images_may_be_parts_of_larger_ones():
         np.testing.assert_array_equal(ours["boxes"], theirs["boxes"])
 
 
-def _in_a_worker(views):
-    return views.inputs(images_of(SIZES), SEEDS, canvas=CANVAS)
-
-
-def test_workers_may_make_them():
-    """Forked after the backend was used, as by a DataLoader."""
-    expected = _in_a_worker(VIEWS)
-    with multiprocessing.get_context("fork").Pool(1) as pool:
-        assert_same(pool.apply(_in_a_worker, (VIEWS,)), expected)
-    assert_same(_in_a_worker(pickle.loads(pickle.dumps(VIEWS))), expected)
+def test_a_recipe_goes_to_workers_that_are_not_forked():
+    """Those that are: `test_numpy_geometry.py`."""
+    images = images_of(SIZES)
+    expected = VIEWS.inputs(images, SEEDS, canvas=CANVAS)
+    pickled = pickle.loads(pickle.dumps(VIEWS))
+    assert_same(pickled.inputs(images, SEEDS, canvas=CANVAS), expected)
 
 
 @pytest.mark.parametrize(
