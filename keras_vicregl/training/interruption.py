@@ -63,6 +63,7 @@ class StopSignals:
 
     def __enter__(self) -> StopSignals:
         self.received = None
+        _ENTERED.append(self)
         if threading.current_thread() is threading.main_thread():
             if self._tell is not None:
                 self._listener = _Listener(self._signals, self._tell)
@@ -71,6 +72,8 @@ class StopSignals:
         return self
 
     def __exit__(self, *error: Any) -> None:
+        if self in _ENTERED:
+            _ENTERED.remove(self)
         self._restore()
         if self._listener is not None:
             self._listener.close()
@@ -79,6 +82,21 @@ class StopSignals:
     def _note(self, number: int, frame: Any) -> None:
         self.received = signal.Signals(number)
         self._restore()
+
+    def _leave_child(self) -> None:
+        """In a process that was forked meanwhile, such as a loader's worker.
+
+        It must end when its parent says so, by SIGTERM, and have no part in
+        what the parent listens to. Ctrl-C, which all processes of a terminal
+        get, it notes like its parent, which needs it for the last step.
+        """
+        if self._listener is not None:
+            self._listener.leave_child()
+            self._listener = None
+        handler = self._handlers.pop(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(
+            signal.SIGTERM, signal.SIG_DFL if handler is None else handler
+        )
 
     def _restore(self) -> None:
         while self._handlers:
@@ -116,6 +134,12 @@ class _Listener:
         self._thread.join()
         os.close(self._from)
 
+    def leave_child(self) -> None:
+        """Lets go of the pipe, whose end the thread of the parent waits for."""
+        signal.set_wakeup_fd(-1)
+        os.close(self._to)
+        os.close(self._from)
+
     def _listen(self) -> None:
         told = False
         while numbers := os.read(self._from, 64):
@@ -127,3 +151,17 @@ class _Listener:
                 # Whoever listened before may wait for others.
                 with contextlib.suppress(OSError):
                     os.write(self._before, numbers)
+
+
+_ENTERED: list[StopSignals] = []
+
+
+def _after_fork() -> None:
+    while _ENTERED:
+        # Not where another thread has forked, which may set no handlers.
+        with contextlib.suppress(ValueError):
+            _ENTERED.pop()._leave_child()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,9 +1,11 @@
 """Signals are noted once, and then do what they always do."""
 
+import os
 import queue
 import signal
 import socket
 import threading
+import time
 
 import pytest
 
@@ -80,3 +82,26 @@ def test_whoever_listened_to_signals_before_hears_them_too():
                 assert here.recv(1)[0] == signal.SIGTERM
         finally:
             assert signal.set_wakeup_fd(before) == there.fileno()
+
+
+def test_forked_workers_neither_hold_it_up_nor_outlive_a_signal():
+    """As those of a DataLoader, forked while training."""
+    told = queue.Queue()
+    ready, say = os.pipe()
+    with StopSignals(tell=told.put):
+        child = os.fork()
+        if not child:
+            os.write(say, b".")
+            while True:
+                time.sleep(1)
+        os.read(ready, 1)
+        # Ctrl-C is for all processes of a terminal: it must not end a worker.
+        os.kill(child, signal.SIGINT)
+        time.sleep(0.2)
+        assert os.waitpid(child, os.WNOHANG) == (0, 0)
+    # The thread that listens has ended, though the child lives.
+    os.kill(child, signal.SIGTERM)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -15
+    assert told.empty()
+    os.close(ready)
+    os.close(say)
