@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from keras_vicregl._tensorflow import tf
+from keras_vicregl.distribution.duplicates import compare_processes
 from keras_vicregl.distribution.environment.launchers import (
     slurm_hosts,
     slurm_port,
@@ -75,16 +76,32 @@ def _distribute(strategy: Any, make_batches: Callable[[], Any], share: int):  # 
         # Workers, or the hosts of a TPU's slice.
         shard = (context.input_pipeline_id, context.num_input_pipelines)
         batches = make_batches(**({} if shard == (0, 1) else {"shard": shard}))
+        if not isinstance(batches, tf.data.Dataset):
+            raise ValueError(
+                "Under a strategy of TensorFlow `make_batches` must return a "
+                f"tf.data.Dataset; received a {type(batches).__name__}. "
+                "tf.data.Dataset.from_generator makes one of a generator."
+            )
         made.append(batches)
         return batches.rebatch(share, drop_remainder=True)
 
     shares = strategy.distribute_datasets_from_function(shares_of)
+    if strategy.extended._in_multi_worker_mode():
+        _compare(made[0], strategy)
     # That of the shares, of which each device takes one a step. Keras looks
     # here for the number of steps.
     shares._cardinality = made[0].cardinality().numpy()
     for name in ("identity", "examples"):
         setattr(shares, name, getattr(made[0], name, None))
     return shares
+
+
+def _compare(batches: tf.data.Dataset, strategy: Any) -> None:
+    """Refuses batches that several workers have alike."""
+    with tf.device("cpu"):
+        first = next(batches.take(1).as_numpy_iterator(), ())
+    with strategy.scope():
+        compare_processes(first)
 
 
 def _slurm_as_tf_config() -> None:
