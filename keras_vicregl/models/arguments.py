@@ -6,13 +6,15 @@ import contextlib
 import inspect
 import operator
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any
 
 import keras
 
 from keras_vicregl._warnings import warn
 from keras_vicregl.data.sources.image_source import ImageSource
+from keras_vicregl.models.first_batch import watched
+from keras_vicregl.models.given_batches import adapted
 
 _MAKE_BATCHES = (
     "Pass batches of views: keras_vicregl.data.view_batches(images, "
@@ -106,7 +108,12 @@ class CheckedArguments:
         _check_numbers(given)
         _check_validation(x, given)
         _check_batch_size("fit", x, given)
+        _check_generator(x, given)
+        _check_labels("fit", x, given)
+        if kwargs.get("validation_data") is not None:
+            kwargs["validation_data"] = adapted(kwargs["validation_data"])
         with _recognized(x):
+            x = watched(self, x, bool(given.get("shuffle")))
             return super().fit(x, *args, **kwargs)
 
     def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
@@ -117,8 +124,9 @@ class CheckedArguments:
         # What `fit` hands on is its `validation_batch_size`.
         if "_use_cached_eval_dataset" not in kwargs:
             _check_batch_size("evaluate", x, given)
+        _check_labels("evaluate", x, given)
         with _recognized(x):
-            return super().evaluate(x, *args, **kwargs)
+            return super().evaluate(adapted(x), *args, **kwargs)
 
     def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         """`keras.Model.predict`, of batches of views."""
@@ -126,7 +134,7 @@ class CheckedArguments:
         _check_views("x", x, _OF_IMAGES)
         _check_batch_size("predict", x, given)
         with _recognized(x, _OF_IMAGES):
-            return super().predict(x, *args, **kwargs)
+            return super().predict(adapted(x), *args, **kwargs)
 
 
 def check_epochs(epochs: Any) -> int:
@@ -277,6 +285,29 @@ def _check_validation(x: Any, given: Mapping[str, Any]) -> None:
             f"validation_split={split} with a {type(x).__name__}. Divide the "
             "images (keras_vicregl.data.subset) and pass validation_data="
             "view_batches(other_images, ..., fixed=True)."
+        )
+
+
+def _check_labels(function: str, x: Any, given: Mapping[str, Any]) -> None:
+    if given.get("y") is not None and not isinstance(x, Mapping):
+        raise ValueError(
+            f"`y` of `{function}` is for a dictionary of all examples; "
+            f"received it with a {type(x).__name__}: let that yield labels "
+            "with its batches, (batch, labels)."
+        )
+
+
+def _check_generator(x: Any, given: Mapping[str, Any]) -> None:
+    epochs = given.get("epochs", 1) - given.get("initial_epoch", 0)
+    if (
+        isinstance(x, Generator)
+        and epochs > 1
+        and given.get("steps_per_epoch") is None
+    ):
+        raise ValueError(
+            f"A generator can be read only once: which of its batches make an "
+            f"epoch of {epochs}? Pass `steps_per_epoch`, or a "
+            "keras.utils.PyDataset or a DataLoader, which can be read again."
         )
 
 

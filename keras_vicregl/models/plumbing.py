@@ -81,6 +81,13 @@ def checked_batch(inputs: Any) -> tuple[Sequence[Any], Sequence[Any] | None]:
                 f"'views'[{view}] must be a batch of images (B, H, W, 3); "
                 f"received shape {tuple(images.shape)}."
             )
+        if images.shape[-1] != 3 and images.shape[1] == 3:
+            raise ValueError(
+                f"'views'[{view}] must have its channels last, (B, H, W, 3); "
+                f"received shape {tuple(images.shape)}. Of a tensor of PyTorch "
+                "images.permute(0, 2, 3, 1) has them there, of an array "
+                "np.moveaxis(images, 1, -1)."
+            )
     to_source = inputs.get("view_to_source")
     if to_source is not None and len(to_source) != len(views):
         raise ValueError(

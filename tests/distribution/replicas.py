@@ -283,6 +283,23 @@ def error_of_uneven_shares(setup):
     return ""
 
 
+def error_of_duplicates(setup):
+    """What training says where both processes have the same examples."""
+
+    def of_nobody(batch_size, start=(0, 0)):
+        return batches([0], False, batch_size // 2)
+
+    keras.config.set_dtype_policy("float32")
+    with setup.scope():
+        model = VICRegL(shallow(), alpha=1.0, expander_units=(8,))
+        model.compile("sgd", jit_compile=BACKEND == "jax")
+    try:
+        model.fit(setup.batches(of_nobody, BATCH)(), verbose=0)
+    except Exception as error:
+        return str(error)
+    return ""
+
+
 def floating_point_operations(setup):
     """Of loss and gradients of a device, as counted by the backend.
 
@@ -349,6 +366,8 @@ def work(path, kind, cases):
         found.update(train(case, setup))
     if setup.replicas == 2:
         found["uneven"] = error_of_uneven_shares(setup)
+    if setup.processes == 2:
+        found["duplicates"] = error_of_duplicates(setup)
     if BACKEND != "tensorflow" and (BACKEND, setup.processes) != ("jax", 2):
         for form, counts in floating_point_operations(setup).items():
             found[f"operations/{form}"], found[f"gathered/{form}"] = counts

@@ -133,6 +133,12 @@ def test_uneven_shares_are_refused(found):
     assert re.search(message, str(found["two"]["uneven"]))
 
 
+def test_processes_with_the_same_examples_are_refused(found):
+    name = "two" if BACKEND == "torch" else "two processes"
+    message = r"is the same in processes 0, 1: .*`setup\.batches\("
+    assert re.search(message, str(found[name]["duplicates"]))
+
+
 @pytest.mark.skipif(BACKEND == "tensorflow", reason="not counted there")
 @pytest.mark.parametrize("form", ["gram", "covariance"])
 @pytest.mark.parametrize("name", ["two", "eight"])

@@ -1,6 +1,8 @@
 """What `auto` makes of an environment, and what is refused."""
 
+import functools
 import json
+import warnings
 
 import keras
 import numpy as np
@@ -70,6 +72,107 @@ def test_each_process_takes_its_share():
     }
     assert not setup.is_chief
     assert str(setup) == "4 devices in 2 processes (some)"
+
+
+TWO = distribution.Setup("some", replicas=2, processes=2, process=1)
+
+
+def given(**kwargs):
+    return kwargs
+
+
+@pytest.mark.parametrize(
+    ("make_batches", "expected"),
+    [
+        (lambda: given(), {}),
+        (lambda start: given(start=start), {"start": (3, 2)}),
+        (
+            lambda shard, start=None: given(shard=shard, start=start),
+            {"shard": (1, 2), "start": (3, 2)},
+        ),
+        (
+            lambda batch_size, seed=0, start=(0, 0): given(
+                batch_size=batch_size, start=start
+            ),
+            {"batch_size": 8, "start": (3, 2)},
+        ),
+        (
+            functools.partial(lambda seed, start: given(seed=seed), 5),
+            {"seed": 5},
+        ),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:.*takes no `start`")
+def test_a_function_is_told_what_it_asks_for(make_batches, expected):
+    assert TWO.batches(make_batches, 8)(start=(3, 2)) == expected
+    alone = distribution.Setup().batches(make_batches, 8)(start=(3, 2))
+    if "shard" in expected:
+        expected = {**expected, "shard": (0, 1)}
+    assert alone == expected
+
+
+def test_what_a_function_needs_it_gets():
+    setup = distribution.Setup()
+    made = setup.batches(lambda shard, start: given(shard=shard, at=start), 8)
+    assert made() == {"shard": (0, 1), "at": (0, 0)}
+
+
+def test_a_bound_seed_is_seen_in_what_is_made():
+    """By `pretrain`, which remembers it."""
+    make_batches = functools.partial(lambda seed, start: given(), seed=5)
+    made = TWO.batches(make_batches, 8)
+    assert isinstance(made, functools.partial)
+    assert made.keywords["seed"] == 5
+
+
+def test_whoever_cannot_start_in_the_middle_is_told_once():
+    made = TWO.batches(lambda: given(), 8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        made()
+    with pytest.warns(UserWarning, match=r"takes no `start`.*\(epoch, step\)"):
+        made(start=(0, 0))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        made(start=(0, 0))
+
+
+def test_a_function_that_needs_more_is_an_error_before_training():
+    with pytest.raises(ValueError, match=r"'seed'\. Bind others by functools"):
+        TWO.batches(lambda seed, start: given(), 8)
+
+
+def rows(count):
+    return ({"views": (np.zeros((count, 8, 8, 3)),) * 2} for _ in range(2))
+
+
+def test_shares_have_their_size():
+    assert len([*TWO.batches(lambda start: rows(4), 8)(start=(0, 0))]) == 2
+    with pytest.raises(ValueError, match=r"must have 4 examples.*received 8"):
+        next(TWO.batches(lambda start: rows(8), 8)(start=(0, 0)))
+    alone = distribution.Setup()
+    with pytest.raises(ValueError, match=r"must have 8 examples.*received 4"):
+        next(alone.batches(lambda start: rows(4), 8)(start=(0, 0)))
+
+
+class Sequence(keras.utils.PyDataset):
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        return next(rows(4))
+
+
+@pytest.mark.skipif(BACKEND == "tensorflow", reason="data sets of tf.data")
+def test_shares_of_what_has_a_length_are_looked_at_in_training():
+    backbone = keras.Sequential(
+        [keras.Input((8, 8, 3)), keras.layers.Conv2D(4, 4, 4)]
+    )
+    model = VICRegL(backbone, alpha=1.0, expander_units=(4,))
+    model.compile("sgd")
+    batches = distribution.Setup().batches(lambda start: Sequence(), 8)
+    with pytest.raises(ValueError, match=r"must have 8 examples.*received 4"):
+        model.fit(batches(start=(0, 0)), verbose=0)
 
 
 @pytest.mark.parametrize(

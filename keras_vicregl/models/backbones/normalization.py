@@ -185,6 +185,11 @@ def makes_pixels(model: Any) -> bool:
     return any(isinstance(layer, FromNormalized) for layer in _layers(model))
 
 
+def scales_images(model: Any) -> bool:
+    """Whether a model changes the scale of images, of whatever it is given."""
+    return not makes_pixels(model) and bool(_own_layers(model))
+
+
 def warn_of_own_layers(model: Any) -> None:
     """Says that a model normalises images itself, and which layers do.
 
