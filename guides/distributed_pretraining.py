@@ -74,6 +74,28 @@ assert isinstance(model, VICRegL)
 `keras_vicregl.training.pretrain(model, make_batches, ...)` does the rest of a
 long training, and `examples/pretrain.py` all of it.
 
+## The batches of each process
+
+`setup.batches` calls the function that it is given with those of three arguments
+that this takes:
+
+| argument | what | a function without it |
+|---|---|---|
+| `batch_size` | examples in a batch, over all processes and devices | makes batches of the right size itself; another is an error at the first batch |
+| `shard=(process, processes)` | which share of each batch this process trains on: rows `process * batch_size / processes` to `(process + 1) * batch_size / processes` | shares out batches itself, as with a `DistributedSampler` of PyTorch; the share's size is looked at |
+| `start=(epoch, step)` | where the first iteration begins, each further one being an epoch | cannot go on in the middle of a training: `pretrain` warns |
+
+`view_batches` and `ArrayBatches` take all three, and [your own
+loader](your_own_loader.md) can. Under a strategy of TensorFlow it returns a
+`tf.data.Dataset`, elsewhere whatever `fit` takes. In one process `shard` is left
+out, or (0, 1) where a function needs it.
+
+Batches that nobody shares out would train each process on the same examples,
+and no number would tell. So the first batches of all processes are compared, in
+a digest of eight rows of everything in them, and equal ones are an error before
+the first step. Only where all rows of a batch are alike, as in a measurement of
+speed on zeros, nothing can be told, and nothing is said.
+
 ## One machine with several GPUs
 
 TensorFlow and JAX use all of them from one process:

@@ -374,5 +374,5 @@ plot_boxes(
 
 """
 Pretraining itself: [Pretraining on your own
-images](pretrain_your_own_data.md).
+images](pretrain_your_own_data.md), [Your own loader](your_own_loader.md).
 """

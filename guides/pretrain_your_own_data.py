@@ -373,7 +373,8 @@ python examples/pretrain.py --recipe resnet50_one_gpu --data my_images/ \
 With a folder a class in `my_images/train/` and `my_images/test/`,
 `--evaluate knn --evaluate-every 5` logs the accuracy of nearest neighbours.
 
-Several GPUs or machines: [Pretraining on many
+A data set and a loader of yours, with crops of their own or not: [Your own
+loader](your_own_loader.md). Several GPUs or machines: [Pretraining on many
 devices](distributed_pretraining.md). What to do with the backbone: [Export and
 use](export_and_use.md).
 """

@@ -239,6 +239,7 @@ plot_segmentations(
 - [Does the local criterion help?](ablation_study.md) The paper's Table 3, with
   several seeds.
 - [Pretraining on your own images](pretrain_your_own_data.md): a folder, a GPU.
+- [Your own loader](your_own_loader.md): a PyTorch DataLoader, views of your own.
 - [Pretraining on many devices](distributed_pretraining.md).
 - [Exporting and using a backbone](export_and_use.md): SavedModel, ONNX,
   fine-tuning.

@@ -25,12 +25,14 @@ RUN_ON = {
     "pretrain_your_own_data": "torch",
     "real_photographs": "jax",
     "vicregl_in_keras": "tensorflow",
+    "your_own_loader": "torch",
 }
 # Of these a test below looks at what they print.
 LOOKED_AT = {
     "distributed_pretraining",
     "export_and_use",
     "pretrain_your_own_data",
+    "your_own_loader",
 }
 
 
@@ -103,3 +105,15 @@ def test_export_and_use(printed_by):
     assert printed.count("mean IoU") == 4
     assert "the same scores: True" in printed
     assert len(re.findall(r"AP \d+.\d%, AP at IoU 0.5", printed)) == 2
+
+
+def test_your_own_loader(printed_by):
+    printed = printed_by("your_own_loader")
+    assert "4 batches, of views (4, 48, 48, 3)\nthe third is True" in printed
+    (error,) = re.findall(r"largest error: ([\d.]+) pixels", printed)
+    assert 0 < float(error) < 0.1
+    assert "exit with 130" in printed
+    assert "{'event': 'resumed', 'epoch': 0, 'step': 2}" in printed
+    assert "{'event': 'finished'}" in printed
+    assert "steps: 4" in printed
+    assert "two shares are the batch: True" in printed
