@@ -35,8 +35,7 @@ def watched(model: Any, x: Any, shuffle: bool = False) -> Any:
         shuffle: see `adapted`.
 
     Returns:
-        An adapter of Keras, or `x` where it holds all examples, or batches of
-        a strategy of TensorFlow, which shares them out itself.
+        An adapter of Keras, or `x` where it holds all examples.
 
     Raises:
         ValueError: see `adapted`; and from the first batch on, if processes
@@ -48,13 +47,11 @@ def watched(model: Any, x: Any, shuffle: bool = False) -> Any:
         if compares:
             compare_processes((x,), model)
         return x
-    if isinstance(getattr(x, "element_spec", None), Mapping | tuple) and (
-        hasattr(x, "_cardinality")  # of a strategy, see `Setup`
-    ):
-        return x
     ours = getattr(x, "multi_view", None) is not None
     adapter = adapted(x, shuffle)
-    if adapter is x or (ours and not compares):
+    # Workers of TensorFlow share out what it reads.
+    shared = not compares and process_count(model) > 1
+    if adapter is x or shared or (ours and not compares):
         return adapter
 
     def look(batch: Any) -> None:

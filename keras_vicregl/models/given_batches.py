@@ -276,9 +276,9 @@ class Watched(DataAdapter):
         inputs = batches.element_spec
         inputs = inputs[0] if isinstance(inputs, tuple) else inputs
         if (
-            not isinstance(inputs, Mapping)
+            not isinstance(batches, tf.data.Dataset)  # but a strategy's
+            or not isinstance(inputs, Mapping)
             or not isinstance(inputs.get("views"), (tuple, list))
-            or hasattr(batches, "_cardinality")  # a strategy's
         ):
             return batches
 
@@ -290,10 +290,11 @@ class Watched(DataAdapter):
 
         def looked_at(index: Any, *batch: Any) -> Any:
             inputs = batch[0]
-            few = [few_pixels(view) for view in inputs["views"]]
             tf.cond(
                 tf.equal(index, 0),
-                lambda: tf.numpy_function(look, few, tf.int64),
+                lambda: tf.numpy_function(
+                    look, [few_pixels(v) for v in inputs["views"]], tf.int64
+                ),
                 lambda: tf.constant(0, tf.int64),
             )
             return batch if is_tuple else inputs

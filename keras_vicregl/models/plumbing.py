@@ -17,7 +17,8 @@ from keras_vicregl.views.rendering.device import device_views
 MISSING_GEOMETRY = (
     "'view_to_source' is missing from the batch: with alpha < 1 the location "
     "criterion needs one affine map (B, 2, 3) a view. Use "
-    "keras_vicregl.views.MultiView, or local_criteria=('feature',)."
+    "keras_vicregl.views.MultiView, make them of boxes and flips by "
+    "keras_vicregl.views.numpy_geometry, or local_criteria=('feature',)."
 )
 
 
