@@ -29,9 +29,20 @@ def compare_processes(batch: Any, model: Any = None) -> None:
         model: see `gather_from_processes`.
 
     Raises:
-        ValueError: on every process.
+        ValueError: on every process; also if their batches are not of the same
+            number of examples, for which backends have no words.
     """
-    first, second, differ = _digest(arrays_of(batch))
+    arrays = arrays_of(batch)
+    counts = [len(array) for array in arrays.values()][:1]
+    shares = gather_from_processes(sum(counts), model)
+    if len({*shares}) > 1:
+        raise ValueError(
+            "Every process must have the same share of a batch; received "
+            f"shares of {', '.join(map(str, shares[:64]))} examples. Let the "
+            "batch size divide by the number of processes, and drop the last "
+            "batch where it is smaller (drop_remainder=True)."
+        )
+    first, second, differ = _digest(arrays)
     known = gather_from_processes(first if differ else -1, model)
     twins = _twins(known)
     if not twins:

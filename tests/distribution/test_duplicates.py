@@ -12,6 +12,14 @@ from keras_vicregl.distribution import duplicates
 from keras_vicregl.views import MultiView, ViewGroup
 
 
+def same(value):
+    return value
+
+
+def another(value):
+    return value + 1
+
+
 @pytest.fixture
 def others(monkeypatch):
     """What the other one says, first and second time."""
@@ -25,7 +33,7 @@ def others(monkeypatch):
 
 
 def test_equal_batches_are_an_error(others):
-    others += [lambda value: value] * 2
+    others += [same] * 3
     with pytest.raises(
         ValueError, match=r"same in processes 0, 1: .*`setup\.batches\("
     ):
@@ -33,17 +41,17 @@ def test_equal_batches_are_an_error(others):
 
 
 def test_other_batches_are_none(others):
-    others += [lambda value: value + 1]
+    others += [same, another]
     duplicates.compare_processes(small.batch(4, ((8, 8), (8, 8))))
 
 
 def test_half_of_a_digest_is_chance(others):
-    others += [lambda value: value, lambda value: value + 1]
+    others += [same, same, another]
     duplicates.compare_processes(small.batch(4, ((8, 8), (8, 8))))
 
 
 def test_rows_that_are_all_alike_tell_nothing(others):
-    others += [lambda value: value] * 2
+    others += [same] * 3
     x, _ = small.batch(4, ((8, 8), (8, 8)))
     duplicates.compare_processes(keras.tree.map_structure(np.zeros_like, x))
 
@@ -62,3 +70,9 @@ def test_seeds_alone_make_a_difference():
     ]
     assert digests[0] == digests[2] != digests[1]
     assert all(differ for *_, differ in digests)
+
+
+def test_shares_of_different_sizes_are_an_error(others):
+    others += [another]
+    with pytest.raises(ValueError, match=r"same share .* of 4, 5 examples"):
+        duplicates.compare_processes(small.batch(4, ((8, 8), (8, 8))))
