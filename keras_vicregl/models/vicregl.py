@@ -387,7 +387,9 @@ class VICRegL(TrainStep, CheckedArguments, keras.Model):
 
         Args:
             x: batches, see the class: a `tf.data.Dataset`, a `PyDataset`, a
-                PyTorch `DataLoader`, or one dictionary of all examples.
+                PyTorch `DataLoader`, a generator, or one dictionary of all
+                examples. At the first batch, views that nobody seems to have
+                normalised are told of.
             *args: as in `keras.Model.fit`.
             callbacks: as in `keras.Model.fit`; where there is no
                 `models.StopOnNonFinite` it is added, together with
@@ -401,8 +403,11 @@ class VICRegL(TrainStep, CheckedArguments, keras.Model):
             FloatingPointError: when the loss or a term is not finite.
             ValueError: if `x` has no views, or an argument is given that a
                 model with its own objective has no use for: `class_weight`,
-                `sample_weight`, `batch_size` of what comes in batches; and
-                after a batch with labels that are not what they may be.
+                `sample_weight`, `batch_size` of what comes in batches; if a
+                generator is to be read again; at the first batch, if its parts
+                are not of the same examples, or several processes have the
+                same; and after a batch with labels that are not what they may
+                be.
         """
         learn_normalization(self.backbone, getattr(x, "multi_view", None))
         if not isinstance(x, dict):
