@@ -1,11 +1,13 @@
 """Export a backbone for TensorFlow Serving, ONNX Runtime, PyTorch or Keras.
 
     keras-vicregl export runs/mine/backbone.keras served
-    keras-vicregl export runs/mine/backbone.keras backbone.onnx
+    keras-vicregl export runs/mine backbone.onnx
+    keras-vicregl export runs/mine backbone.pth
 
-Without a suffix PATH is a SavedModel with the signatures `serve` (feature map),
-`pooled` and `pyramid`. All but .keras take images as they are in files and
-normalise them themselves, unless --raw.
+MODEL is a .keras file, or the folder of a run that has one. Without a suffix
+PATH is a SavedModel with the signatures `serve` (feature map), `pooled` and
+`pyramid`. Models take images as they are in files and normalise them
+themselves, unless --raw; a .pth file has weights alone, as torchvision has them.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import argparse
 
 from keras_vicregl.commands.starting import BACKENDS, start
 
-SUMMARY = "a backbone as SavedModel, ONNX or .keras"
+SUMMARY = "a backbone as SavedModel, ONNX, .pth or .keras"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,12 +37,16 @@ def run(arguments: argparse.Namespace) -> None:
     start(arguments.backend)
     import keras
 
-    from keras_vicregl.checkpoints import export
+    from keras_vicregl.checkpoints import check_export, export
     from keras_vicregl.commands.models import keras_file
     from keras_vicregl.models.backbones import as_backbone
 
     path = keras_file(arguments.model)
+    check_export(arguments.path)
     model = as_backbone(keras.saving.load_model(path, compile=False))
-    export(model, arguments.path, preprocessing=not arguments.raw)
-    images = "normalised images" if arguments.raw else "images as they are"
-    print(f"{arguments.path} takes {images}")
+    is_weights = arguments.path.endswith(".pth")
+    raw = arguments.raw or is_weights
+    export(model, arguments.path, preprocessing=not raw)
+    images = "normalised images" if raw else "images as they are in files"
+    who = "The network that loads its weights" if is_weights else "It"
+    print(f"{arguments.path} is written. {who} takes {images}.")
