@@ -294,14 +294,14 @@ class MultiView(keras.layers.Layer):
     def parameters(
         self,
         seeds: Any,
-        source_size: tuple[int, int],
+        source_size: Any,
         view_to_source: Any = None,
     ) -> tuple[dict[str, np.ndarray], ...]:
         """What is drawn for the views of examples, with NumPy alone.
 
         Args:
             seeds: (B, 2) integers, two numbers an example.
-            source_size: height and width of the images.
+            source_size: height and width of the images, (2,) or (B, 2).
             view_to_source: (B, 2, 3), maps from the images to their sources
                 where they are not the sources themselves.
 
@@ -324,10 +324,14 @@ class MultiView(keras.layers.Layer):
         ((2, 2, 4), (2, 6, 4))
         """
         keys = self.keys_of(stateless.example_keys(np.asarray(seeds)))
-        height, width = source_size
+        size = np.asarray(source_size)
         if view_to_source is None:
-            view_to_source = np.float32([[[width, 0, 0], [0, height, 0]]])
-        return self.draw(keys, np.array([height, width]), view_to_source)
+            view_to_source = np.zeros(
+                (*np.atleast_2d(size).shape, 3), "float32"
+            )
+            view_to_source[:, 0, 0] = size[..., 1]
+            view_to_source[:, 1, 1] = size[..., 0]
+        return self.draw(keys, size, view_to_source)
 
     def inputs(
         self,
@@ -403,7 +407,7 @@ class MultiView(keras.layers.Layer):
 
         Args:
             keys: (B,) uint64.
-            size: (2,), height and width of the images.
+            size: (2,), height and width of the images, or (B, 2).
             view_to_source: (B, 2, 3) float32.
 
         Returns:

@@ -17,18 +17,29 @@ from keras_vicregl.data._checks import (
     check_shard,
     check_start,
 )
+from keras_vicregl.data.batches.array_batches import ArrayBatches
+from keras_vicregl.data.batches.canvas import Canvas, canvas_size
 from keras_vicregl.data.batches.identity import examples_of, identity_of
+from keras_vicregl.data.batches.source_batches import SourceBatches
 from keras_vicregl.data.batches.view_making import (
     MultiViewLike,
     batches_of_views,
 )
+from keras_vicregl.data.engine import (
+    PYTHON,
+    choose_engine,
+    needs_tensorflow,
+)
 from keras_vicregl.data.sources.arrays import ArraySource
 from keras_vicregl.data.sources.image_source import ImageSource
 from keras_vicregl.data.streams import epochs
+from keras_vicregl.views import MultiView
 from keras_vicregl.views.keys import IMAGES
 
 if TYPE_CHECKING:
     import tensorflow as tf
+
+    from keras_vicregl.data.batches.epoch_batches import EpochBatches
 
 # Examples to shuffle among where the source does not hold all in memory.
 _SHUFFLE_BUFFER = 1024
@@ -46,7 +57,9 @@ def view_batches(
     fixed: bool = False,
     shard: tuple[int, int] = (0, 1),
     prefetch: int | None = None,
-) -> tf.data.Dataset:
+    engine: str = "auto",
+    canvas: int | tuple[int, int] | None = None,
+) -> tf.data.Dataset | EpochBatches:
     """Shuffled batches of views for `fit`, new ones in each epoch.
 
     The views of an example depend on `(seed, epoch, index of the example)` and
@@ -81,12 +94,18 @@ def view_batches(
     last one where there is none before. So neither the length of an epoch nor
     the place of any other image depends on what could be read.
 
+    Where TensorFlow is not installed, Python reads and decodes (Pillow, in
+    threads), for views on the device: order, views and labels are the same for
+    a seed, pixels those of another decoder (of JPEG, PNG, GIF, BMP and WebP
+    files they have been the same), and a run may go on with the other engine.
+
     Args:
         data: What `load` returns; a dictionary of arrays; or an unbatched
             `tf.data.Dataset` of dictionaries, with `"images"` (H, W, 3) and
             optionally `"labels"`, which must yield its examples in the same
-            order each time. Where images may differ in size, views are made
-            image by image instead of batch by batch.
+            order each time. Where images may differ in size, views on the
+            host are made image by image instead of batch by batch, and those on
+            the device of a canvas, see there.
         multi_view: A `keras_vicregl.views.MultiView`, or a function that puts
             other layers before it: takes a dictionary with the keys of
             `data` and `"seeds"`, (B, 2) int64, on which all its randomness
@@ -108,11 +127,21 @@ def view_batches(
             gets rows p B / P to (p + 1) B / P of each batch of B. (Of a stream
             each process reads all, but decodes its own part only.)
         prefetch: Batches to prepare ahead. Default: as many as tf.data finds
-            useful.
+            useful, and 2 in Python.
+        engine: What reads the images: `"tensorflow"` (tf.data), `"python"`, or
+            `"auto"`, TensorFlow where it is installed.
+        canvas: For views on the device, of images that may differ in size:
+            height and width in pixels of the arrays in which they come there,
+            in the upper left corner. Images that are larger are made smaller to
+            fit, which is told of once; maps and `"source_size"` are still those
+            of the image as it was. Default: the largest of some that are looked
+            at (the beginnings of 256 files), but 512 at most.
 
     Returns:
         A data set of tuples `(inputs, labels)`, or `(inputs,)` where `data` has
-        no labels, as `MultiView.to_fit` arranges them.
+        no labels, as `MultiView.to_fit` arranges them; a
+        `keras.utils.PyDataset` of the same, one epoch long each time, where
+        Python reads them.
 
     Raises:
         ValueError: If an argument is outside what it may be, or not one full
@@ -120,7 +149,10 @@ def view_batches(
         TypeError: If `data` is none of the kinds above.
         tf.errors.InvalidArgumentError: From an iteration: an image cannot be
             read and `on_error="raise"`, or all of a batch cannot. The
-            message says which and why.
+            message says which and why. (In Python a ValueError.)
+        ModuleNotFoundError: If TensorFlow is needed and not installed, or
+            Python was asked for what TensorFlow alone does: views on the host,
+            data of TFDS and `tf.data.Dataset`.
 
     Example:
 
@@ -132,20 +164,40 @@ def view_batches(
     >>> [inputs["views"][1].shape for (inputs,) in batches]
     [TensorShape([3, 32, 32, 3]), TensorShape([3, 32, 32, 3])]
     """
-    from keras_vicregl._tensorflow import tf
-    from keras_vicregl.views import MultiView
-
     check_integer("batch_size", batch_size, smallest=1)
     check_integer("seed", seed, smallest=0)
     if not isinstance(shuffle, bool):
         check_integer("shuffle", shuffle, smallest=1)
+    data = check_engine(data, multi_view, engine=engine)
+    on_canvas = _is_on_canvas(data, multi_view)
+    if canvas is not None and not on_canvas:
+        raise ValueError(
+            "canvas is for views on the device of images that may differ in "
+            f"size. Received: canvas={canvas!r} with {data!r} and views "
+            f"{getattr(multi_view, 'on', 'of a function')!r}"
+        )
+    if choose_engine(engine) == PYTHON:
+        return _in_python(
+            data,
+            multi_view,
+            shuffle=shuffle,
+            batch_size=batch_size,
+            seed=seed,
+            drop_remainder=drop_remainder,
+            start=start,
+            fixed=fixed,
+            shard=shard,
+            **({"prefetch": prefetch, "canvas": canvas} if on_canvas else {}),
+        )
+    from keras_vicregl._tensorflow import tf
+
     plan = epochs.Plan(
         batch_size,
         drop_remainder,
         shuffle,
         check_shard(shard, batch_size, drop_remainder),
     )
-    source = _as_source(data)
+    source = data
     steps = plan.steps(source._cardinality)
     if steps == 0:
         raise ValueError(
@@ -165,7 +217,16 @@ def view_batches(
             steps=steps,
             position=position,
         )
-        batches = batches_of_views(groups, source, multi_view, plan)
+        if on_canvas:
+            placing = Canvas(source, multi_view, canvas_size(source, canvas))
+            batches = batches_of_views(groups, source, placing.placed, plan)
+            batches = batches.map(
+                lambda batch, facts: (placing.with_parameters(batch), facts),
+                num_parallel_calls=tf.data.AUTOTUNE,
+                deterministic=True,
+            )
+        else:
+            batches = batches_of_views(groups, source, multi_view, plan)
         batches = batches.map(
             lambda batch, facts: (MultiView.to_fit(batch), facts)
         )
@@ -180,11 +241,74 @@ def view_batches(
     # For `fit` and `pretrain`.
     batches.multi_view = multi_view
     batches.identity = identity_of(source, plan, seed)
+    if on_canvas:
+        batches.canvas = placing.size
+        batches.identity["canvas"] = list(placing.size)
     batches.last_taken = taken.last
     # What a `tf.data.Dataset` shuffles only it knows.
     if not isinstance(source, _DatasetSource):
         batches.examples = examples_of(source._cardinality, plan, seed)
     return batches
+
+
+def check_engine(
+    data: Any, multi_view: MultiViewLike, *, engine: str = "auto"
+) -> ImageSource:
+    """Whether the engine that there is can make batches of these.
+
+    Nothing is read: it is known before a run has written anything.
+
+    Args:
+        data: See `view_batches`.
+        multi_view: See `view_batches`.
+        engine: See `view_batches`.
+
+    Returns:
+        `data` as a source.
+
+    Raises:
+        ValueError: If there is no such engine.
+        ModuleNotFoundError: If TensorFlow is needed, which is not installed or
+            was not asked for.
+        TypeError: See `view_batches`.
+    """
+    if choose_engine(engine) != PYTHON:
+        from keras_vicregl._tensorflow import tf  # noqa: F401, or its error
+
+        return _as_source(data)
+    if not isinstance(multi_view, MultiView) or multi_view.on != "device":
+        raise needs_tensorflow(
+            "Views on the host",
+            "make them on the device, by MultiView(on='device') here and in "
+            "VICRegL(views=...) (of a script: --views on=device)",
+        )
+    source = _as_source(data)
+    if isinstance(source, _DatasetSource):
+        raise needs_tensorflow("Data sets of tf.data")
+    source.check_readable_in_python()
+    return source
+
+
+def _is_on_canvas(source: ImageSource, multi_view: MultiViewLike) -> bool:
+    return (
+        isinstance(multi_view, MultiView)
+        and multi_view.on == "device"
+        and not source._is_batched
+    )
+
+
+def _in_python(
+    source: ImageSource, multi_view: MultiView, **options: Any
+) -> EpochBatches:
+    if not isinstance(options["shuffle"], bool):
+        raise ValueError(
+            "Python shuffles completely: shuffle must be True or False where "
+            "TensorFlow is not installed or engine='python'. Received: "
+            f"shuffle={options['shuffle']!r}"
+        )
+    if isinstance(source, ArraySource):
+        return ArrayBatches(source, multi_view, **options)
+    return SourceBatches(source, multi_view, **options)
 
 
 def steps_per_epoch(
@@ -265,9 +389,8 @@ def _as_source(data: Any) -> ImageSource:
 
 
 def _check_rank(shape: Any) -> None:
-    from keras_vicregl._tensorflow import tf
-
-    if tf.TensorShape(shape).rank not in (None, 3):
+    # That of a tensor may be unknown.
+    if getattr(shape, "rank", 0) is not None and len(shape) != 3:
         raise ValueError(
             "data must be single examples, images (H, W, 3): view_batches "
             f"makes the batches. Received: images of shape {shape}"

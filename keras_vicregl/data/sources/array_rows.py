@@ -40,7 +40,7 @@ class ArrayRows:
 
     def take(self, rows: Any) -> np.ndarray:
         """A copy of some of them."""
-        return _take(self._array, self._indices[rows])
+        return take(self._array, self._indices[rows])
 
     def __getitem__(self, rows: Any) -> np.ndarray:
         return self._array[self._indices[rows]]
@@ -86,7 +86,7 @@ def row_reader(
         rows = {key: tf.gather(value, index) for key, value in small.items()}
         for key, array in large.items():
             row = tf.numpy_function(
-                functools.partial(_take, array),
+                functools.partial(take, array),
                 [index],
                 tf.as_dtype(array.dtype),
             )
@@ -97,7 +97,8 @@ def row_reader(
     return read
 
 
-def _take(array: Any, index: np.ndarray) -> np.ndarray:
+def take(array: Any, index: Any) -> np.ndarray:
+    """A copy of a row, or of several."""
     # Never a view; and quicker than an index.
     if isinstance(array, ArrayRows):
         return array.take(index)

@@ -10,7 +10,7 @@ import numpy as np
 from keras_vicregl._warnings import warn
 from keras_vicregl.data._checks import check_labels
 from keras_vicregl.data.boxes import BOXES, check_box_arrays
-from keras_vicregl.data.sources.array_rows import ArrayRows, row_reader
+from keras_vicregl.data.sources.array_rows import ArrayRows, row_reader, take
 from keras_vicregl.data.sources.image_source import ImageSource
 from keras_vicregl.data.sources.mask_labels import IGNORED
 from keras_vicregl.data.streams.order import shuffled
@@ -123,6 +123,10 @@ class ArraySource(ImageSource):
             return tf.data.Dataset.from_tensor_slices(order).map(
                 lambda index: read(index, {})
             )
+
+    def example(self, index: int) -> dict[str, np.ndarray]:
+        """See `ImageSource.example`."""
+        return {key: take(value, index) for key, value in self._arrays.items()}
 
     def _reader(self) -> Callable[[Any, Any], dict]:
         read = row_reader(self._arrays)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
 import pathlib
 import threading
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,8 +23,9 @@ _FILES_IN_A_FOLDER = 1000
 class FileCache:
     """Reads files, and keeps what it has read as it was, not decoded.
 
-    The table in which it looks things up is TensorFlow's, so that Python is
-    called only to make a copy on disk, the first time.
+    In tf.data the table in which it looks things up is TensorFlow's, so that
+    Python is called only to make a copy on disk, the first time. What Python
+    reads itself has a table of its own.
 
     Args:
         folder: Where to keep copies, or None to keep them in memory.
@@ -34,21 +36,33 @@ class FileCache:
     def __init__(
         self, folder: str | os.PathLike | None, paths: Sequence[str]
     ) -> None:
-        from keras_vicregl._tensorflow import tf
-
-        # From the number of a file to its contents, or to the path of its copy.
-        self._kept = tf.lookup.experimental.MutableHashTable(
-            tf.int64, tf.string, default_value=""
-        )
         self._folder = None
+        # From the number of a file to its contents, or to the path of its copy.
+        self._kept: dict[int, bytes] = {}
         if folder is not None:
             self._folder = _folder_of(pathlib.Path(folder), paths)
-            self._find_copies()
+            self._kept = self._copies()
+        self.table = functools.cache(self._make_table)
         self._may_write = True
+
+    def contents(self, path: str, number: int) -> bytes:
+        """Contents of the file with a number of its own, in Python."""
+        kept = self._kept.get(number)
+        if self._folder is None:
+            if kept is None:
+                kept = pathlib.Path(path).read_bytes()
+                self._kept[number] = kept
+            return kept
+        if kept is None:
+            kept = self._copy(os.fsencode(path), number)
+            self._kept[number] = kept
+        return pathlib.Path(os.fsdecode(kept)).read_bytes()
 
     def read(self, path: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
         """Contents of the file with a number of its own, in a graph."""
         from keras_vicregl._tensorflow import tf
+
+        table = self.table()
 
         def keep() -> tf.Tensor:
             if self._folder is None:
@@ -56,28 +70,38 @@ class FileCache:
             else:
                 new = tf.numpy_function(self._copy, [path, number], tf.string)
                 new = tf.ensure_shape(new, ())
-            with tf.control_dependencies([self._kept.insert(number, new)]):
+            with tf.control_dependencies([table.insert(number, new)]):
                 return tf.identity(new)
 
         # The table does not tell the shape of what it holds.
-        kept = tf.ensure_shape(self._kept.lookup(number), ())
+        kept = tf.ensure_shape(table.lookup(number), ())
         kept = tf.cond(tf.equal(kept, ""), keep, lambda: kept)
         return kept if self._folder is None else tf.io.read_file(kept)
 
-    def _find_copies(self) -> None:
-        copies = [
-            entry
+    def _make_table(self) -> Any:
+        """TensorFlow's table: to be asked for eagerly at first."""
+        from keras_vicregl._tensorflow import tf
+
+        table = tf.lookup.experimental.MutableHashTable(
+            tf.int64, tf.string, default_value=""
+        )
+        if self._kept and self._folder is not None:
+            table.insert(
+                np.array(list(self._kept), np.int64),
+                np.array(list(self._kept.values())),
+            )
+        return table
+
+    def _copies(self) -> dict[int, bytes]:
+        """By number the paths of the copies that are there."""
+        return {
+            int(entry.name): os.fsencode(entry)
             for folder in self._folder.iterdir()
             for entry in folder.iterdir()
             if entry.suffix != ".part"
-        ]
-        if copies:
-            self._kept.insert(
-                np.array([int(copy.name) for copy in copies], np.int64),
-                np.array([os.fsencode(copy) for copy in copies]),
-            )
+        }
 
-    def _copy(self, path: bytes, number: np.int64) -> bytes:
+    def _copy(self, path: bytes, number: int | np.int64) -> bytes:
         """Make a copy of a file; returns the path to read it from."""
         # In a graph it is bytes, and an array of them outside.
         path = np.asarray(path).item()

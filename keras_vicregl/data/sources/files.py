@@ -46,6 +46,9 @@ class FileSource(ImageSource):
         **facts: Further arguments of `ImageSource`.
     """
 
+    _is_decoded = False
+    _looked_at = 256
+
     def __init__(
         self,
         name: str,
@@ -69,6 +72,8 @@ class FileSource(ImageSource):
     def _reader(self) -> Callable[[Any, Any], dict]:
         from keras_vicregl._tensorflow import tf
 
+        if self._cache is not None:
+            self._cache.table()
         paths = tf.constant([os.fsencode(path) for path in self._paths])
         labels = None if self._labels is None else tf.constant(self._labels)
         masks = None
@@ -92,6 +97,39 @@ class FileSource(ImageSource):
         if self._cache is None:
             return tf.io.read_file(path)
         return self._cache.read(path, number)
+
+    def example(self, index: int) -> dict[str, np.ndarray]:
+        """See `ImageSource.example`."""
+        return self._decoded(index, with_mask=True)
+
+    def _for_views(self, index: int) -> dict[str, np.ndarray]:
+        return self._decoded(index, with_mask=False)
+
+    def _decoded(self, index: int, with_mask: bool) -> dict[str, np.ndarray]:
+        from keras_vicregl.data.decoding import pillow
+
+        example = {IMAGES: self._contents(self._paths[index], index)}
+        if self._labels is not None:
+            example[LABELS] = self._labels[index]
+        if with_mask and self._masks is not None:
+            number = index + len(self)
+            example[MASKS] = self._contents(self._masks[index], number)
+        return pillow.decode_example(
+            example,
+            self.mask_labels,
+            lambda largest: self._dark.tell(index, {}, largest),
+        )
+
+    def _contents(self, path: str, number: int) -> bytes:
+        if self._cache is not None:
+            return self._cache.contents(path, number)
+        with open(path, "rb") as file:
+            return file.read()
+
+    def _size_of(self, index: int) -> tuple[int, int] | None:
+        from keras_vicregl.data.decoding import pillow
+
+        return pillow.size_of(self._paths[index])
 
     def _all_labels(self) -> np.ndarray:
         return self._labels

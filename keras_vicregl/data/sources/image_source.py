@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from keras_vicregl.data.engine import has_tensorflow, needs_tensorflow
 from keras_vicregl.data.sources.mask_labels import IGNORED
 from keras_vicregl.data.streams import epochs
+from keras_vicregl.data.streams.ahead import in_order
 from keras_vicregl.data.streams.dark_files import DarkFiles
+from keras_vicregl.data.streams.order import shuffled
+from keras_vicregl.data.streams.unreadable import Unreadable, reason_of
+from keras_vicregl.views.keys import IMAGES
 
 if TYPE_CHECKING:
-    import numpy as np
     import tensorflow as tf
 
     from keras_vicregl.data.streams.failures import Failures
@@ -60,15 +67,21 @@ class ImageSource:
     (TensorShape([64, 64, 3]), TensorShape([64, 64, 1]))
     """
 
-    # A derived class has `_reader`; `_name_of` for messages; `_all_labels` and
-    # `_renumbered` if there may be labels; `_groups` if it cannot be read in
-    # any order (`subset` then wants a `StreamSource`). A list `_paths` of its
-    # files tells its batches from others (`data.batches.identity`).
+    # A derived class has `example`, which both engines read by; `_name_of` for
+    # messages; `_all_labels` and `_renumbered` if there may be labels. Further,
+    # where TensorFlow reads faster by its own operations, `_reader`; where an
+    # image costs more than its label, `_for_views`; where sizes are known
+    # without decoding, `_size_of` and `_looked_at`. What cannot be read in any
+    # order has `_groups` and `_reader`, and is for TensorFlow alone (`subset`
+    # then wants a `StreamSource`). A list `_paths` of its files tells its
+    # batches from others (`data.batches.identity`).
 
     # Whether `_reader` gives images rather than the contents of files.
-    _is_decoded = False
+    _is_decoded = True
     # Whether these have one size, so that it can read a whole batch of them.
     _is_batched = False
+    # How many images are looked at to learn how large they are.
+    _looked_at = 16
 
     def __init__(
         self,
@@ -124,6 +137,113 @@ class ImageSource:
         rest = ", masks" if self.has_masks else ""
         rest += ", boxes" if self.has_boxes else ""
         return f"<ImageSource {self.name}: {len(self)} images, {labels}{rest}>"
+
+    def example(self, index: int) -> dict[str, np.ndarray]:
+        """One example, read and decoded in Python.
+
+        What a source of a new kind has to have, and enough for all engines: it
+        is called by several threads at once, and in tf.data by way of
+        `tf.numpy_function`.
+
+        Args:
+            index: 0 to `len(self) - 1`.
+
+        Returns:
+            A dictionary as the class describes it, of NumPy arrays.
+
+        Raises:
+            Exception: Any, if it cannot be read. Its message becomes the reason
+                that `on_error` is told about.
+            NotImplementedError: Of sources that TensorFlow alone reads.
+
+        Example:
+
+        >>> from keras_vicregl.data import load
+        >>> example = load("digit_scenes", "train", count=3).example(2)
+        >>> example["images"].shape, example["labels"].shape
+        ((64, 64, 3), ())
+        """
+        raise NotImplementedError(
+            f"{self!r} is read by TensorFlow alone: it has no `example`."
+        )
+
+    def examples(self, order_seed: int | None = None) -> Iterator[dict]:
+        """All examples once, as NumPy arrays, by TensorFlow or without it.
+
+        Args:
+            order_seed: See `dataset`.
+
+        Returns:
+            An iterator over dictionaries. Some are made ahead.
+
+        Raises:
+            ValueError: As `dataset` (there an error of TensorFlow).
+
+        Example:
+
+        >>> from keras_vicregl.data import load
+        >>> source = load("digit_scenes", "train", count=10)
+        >>> sum(example["images"].shape == (64, 64, 3)
+        ...     for example in source.examples())
+        10
+        """
+        if has_tensorflow():
+            return self.dataset(order_seed).as_numpy_iterator()
+        return self.examples_in_python(order_seed)
+
+    def examples_in_python(
+        self,
+        order_seed: int | None = None,
+        then: Callable[[dict], Any] = lambda example: example,
+    ) -> Iterator[Any]:
+        """`examples`, read by threads of Python whatever is installed.
+
+        Args:
+            order_seed: See `dataset`.
+            then: What the threads make of each.
+        """
+        self.check_readable_in_python()
+        return self._in_python(order_seed, then)
+
+    def _in_python(
+        self, order_seed: int | None, then: Callable[[dict], Any]
+    ) -> Iterator[Any]:
+        order = np.arange(len(self))
+        if order_seed is not None:
+            order = shuffled(len(self), order_seed)
+        unreadable = Unreadable(self.name, len(self), self.on_error)
+        made = in_order(lambda i: then(self.example(i)), order.tolist())
+        with contextlib.closing(made):
+            for index, value, error in made:
+                if error is None:
+                    yield value
+                else:
+                    unreadable.add(index, self._reason(index, error))
+        unreadable.none_at_all()
+        unreadable.tell()
+
+    def check_readable_in_python(self) -> None:
+        """Raises a ModuleNotFoundError where TensorFlow alone can read this."""
+        if type(self).example is ImageSource.example:
+            raise needs_tensorflow(
+                f"The images of {self.name}, a stream or data set of "
+                "TensorFlow's,"
+            )
+
+    def _reason(self, index: int, error: BaseException) -> str:
+        """An example's name, and why Python could not read it."""
+        return reason_of(error, self._name_of(index, {}))
+
+    def _for_views(self, index: int) -> dict[str, np.ndarray]:
+        """`example`, but for what views do without: masks and boxes."""
+        return self.example(index)
+
+    def _size_of(self, index: int) -> tuple[int, int] | None:
+        """Height and width of an image, None where it cannot be read."""
+        try:
+            return self.example(index)[IMAGES].shape[:2]
+        except Exception:  # its turn comes
+            return None
 
     def dataset(self, order_seed: int | None = None) -> tf.data.Dataset:
         """All examples once, not batched.
@@ -211,7 +331,11 @@ class ImageSource:
         `_is_decoded`. To be called eagerly: what it holds are then constants
         outside the graph.
         """
-        raise NotImplementedError
+        from keras_vicregl.data.sources.calls import called
+
+        if type(self).example is ImageSource.example:
+            raise NotImplementedError
+        return called(self)
 
     def _all_labels(self) -> np.ndarray:
         """Labels (N,), int32, without decoding any image: of `labels_of`."""

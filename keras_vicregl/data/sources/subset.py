@@ -132,6 +132,7 @@ class SomeOf(ImageSource):
         self._indices = indices
         self._is_decoded = source._is_decoded
         self._is_batched = source._is_batched
+        self._looked_at = source._looked_at
 
     def _reader(self) -> Callable[[Any, Any], dict]:
         from keras_vicregl._tensorflow import tf
@@ -139,6 +140,16 @@ class SomeOf(ImageSource):
         read = self._source._reader()
         indices = tf.constant(self._indices)
         return lambda index, element: read(tf.gather(indices, index), element)
+
+    def example(self, index: int) -> dict[str, np.ndarray]:
+        """See `ImageSource.example`."""
+        return self._source.example(int(self._indices[index]))
+
+    def _for_views(self, index: int) -> dict[str, np.ndarray]:
+        return self._source._for_views(int(self._indices[index]))
+
+    def _size_of(self, index: int) -> tuple[int, int] | None:
+        return self._source._size_of(int(self._indices[index]))
 
     def _all_labels(self) -> np.ndarray:
         return self._source._all_labels()[self._indices]

@@ -37,6 +37,8 @@ class StreamSource(ImageSource):
         **facts: Further arguments of `ImageSource`.
     """
 
+    _is_decoded = False
+
     def __init__(
         self,
         name: str,

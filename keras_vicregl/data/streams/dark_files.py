@@ -40,12 +40,13 @@ class DarkFiles:
             index: np.int64, largest: np.int32, *values: np.ndarray
         ) -> np.int64:
             found = tf.nest.pack_sequence_as(element, values)
-            self._tell(int(index), found, int(largest))
+            self.tell(int(index), found, int(largest))
             return np.int64(0)
 
         return tf.numpy_function(tell, [index, largest, *flat], tf.int64)
 
-    def _tell(self, index: int, element: Any, largest: int) -> None:
+    def tell(self, index: int, element: Any, largest: int) -> None:
+        """Warn of a file with that largest value, the first time."""
         with self._lock:
             new, self._told = not self._told, True
         if not new:

@@ -8,25 +8,24 @@ failed.
 from __future__ import annotations
 
 import re
-import threading
-import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from keras_vicregl.data.streams.unreadable import Unreadable
+
 if TYPE_CHECKING:
     import tensorflow as tf
 
-_NAMED = 5  # failures told of by name
 # What TensorFlow says of the place in the graph, of no use to anyone here.
 _PLACE = re.compile(r"\{\{.*?\}\}\s*|\s*\[\[.*?\]\]|\s*\[Op:.*?\]( name: ?)?")
 
 Make = Callable[[Any, Any], Any]
 
 
-class Failures:
-    """What could not be read, of one data set.
+class Failures(Unreadable):
+    """What could not be read in tf.data, of one data set.
 
     Args:
         what: Name of the data set.
@@ -47,15 +46,10 @@ class Failures:
         make: Make,
         structure: Any,
     ) -> None:
-        self._what = what
-        self._total = total
-        self._raises = on_error == "raise"
+        super().__init__(what, total, on_error)
         self._name = name
         self._make = make
         self._structure = structure
-        self._lock = threading.Lock()
-        self._reasons: dict[int, str] = {}
-        self._told = 0
 
     def note(self, indices: np.ndarray, *elements: np.ndarray) -> np.int64:
         """Note the failed examples of a group; returns 0.
@@ -64,51 +58,12 @@ class Failures:
             ValueError: If `on_error="raise"`.
         """
         for row, index in enumerate(indices.tolist()):
-            if index not in self._reasons:
+            reason = self._reasons.get(index)
+            if reason is None:
                 element = self._element([each[row] for each in elements])
                 reason = self._reason(index, element)
-                with self._lock:
-                    self._reasons[index] = reason
-            if self._raises:
-                raise ValueError(
-                    f"Could not read {self._reasons[index]}. Remove or replace "
-                    "it, or leave out what cannot be read by on_error='skip'."
-                )
+            self.add(index, reason)
         return np.int64(0)
-
-    def tell(self) -> np.int64:
-        """Warn of the failures that have not been told of; returns 0."""
-        with self._lock:
-            count = len(self._reasons)
-            new, self._told = count > self._told, count
-            message = (
-                f"{count} of {self._total} images of {self._what} could not be "
-                f"read and are skipped: {self._first()}"
-            )
-        if new and not self._raises:
-            warnings.warn(message, stacklevel=1)
-        return np.int64(0)
-
-    def none_in_batch(self) -> np.int64:
-        """Raise a ValueError for a batch of which nothing is left."""
-        raise ValueError(
-            "None of the images of a batch could be read, so that there is "
-            f"nothing to train on. Of {self._what}: {self._first()}"
-        )
-
-    def none_at_all(self) -> np.int64:
-        """Raise a ValueError if nothing is left of the data set; returns 0."""
-        if len(self._reasons) >= self._total:
-            raise ValueError(
-                f"None of the {self._total} images of {self._what} could be "
-                f"read: {self._first()}"
-            )
-        return np.int64(0)
-
-    def _first(self) -> str:
-        indices = sorted(self._reasons)
-        named = "; ".join(self._reasons[index] for index in indices[:_NAMED])
-        return named + ("; ..." if len(indices) > _NAMED else "")
 
     def _element(self, flat: list) -> Any:
         from keras_vicregl._tensorflow import tf

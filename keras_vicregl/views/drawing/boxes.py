@@ -26,7 +26,7 @@ def sample_boxes(
 
     Args:
         draws: (N, DRAWS_PER_BOX) uniform in [0, 1).
-        size: (2,), height and width of the images.
+        size: (2,), height and width of the images, or (N, 2).
         scale: smallest and largest fraction of the area.
         aspect_ratio: smallest and largest width / height.
 
@@ -37,7 +37,7 @@ def sample_boxes(
     # float64, as torchvision computes: float32 rounds some sides otherwise.
     draws = cast(draws, "float64")
     size = cast(size, "float64")
-    height, width = size[0], size[1]
+    height, width = size[..., 0, None], size[..., 1, None]
     low, high = np.float64(scale[0]), np.float64(scale[1])
     area = height * width * (low + (high - low) * draws[:, :TRIES])
     low, high = np.log(np.float64(aspect_ratio))
@@ -62,6 +62,7 @@ def sample_boxes(
 def _largest_legal_box(size: Any, aspect_ratio: tuple[float, float]) -> Any:
     xp = namespace(size)
     narrowest, widest = np.float64(aspect_ratio)
-    height = xp.minimum(size[0], round_to_even(size[1] / narrowest))
-    width = xp.minimum(size[1], round_to_even(size[0] * widest))
-    return xp.maximum(xp.stack([height, width]), np.float64(1.0))
+    rows, columns = size[..., 0], size[..., 1]
+    height = xp.minimum(rows, round_to_even(columns / narrowest))
+    width = xp.minimum(columns, round_to_even(rows * widest))
+    return xp.maximum(xp.stack([height, width], axis=-1), np.float64(1.0))

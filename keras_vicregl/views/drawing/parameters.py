@@ -75,7 +75,8 @@ def draw_group(
 
     Args:
         keys: (B,) uint64, the examples' keys, NumPy or TensorFlow.
-        size: (2,), height and width of the images, in the same library.
+        size: (2,), height and width of the images, or (B, 2), in the same
+            library.
         view_to_source: (B, 2, 3) float32, the images' map to their source.
         group: the group.
         first_view: how many views come before it.
@@ -99,9 +100,10 @@ def draw_group(
     draws = stateless.uniform(keys, DRAWS_PER_BOX + 1)  # (B, n, streams, count)
 
     crop = draws[:, :, _CROP]
+    each_has_a_size = len(size.shape) == 2
     boxes = sample_boxes(
         xp.reshape(crop[..., :DRAWS_PER_BOX], (-1, DRAWS_PER_BOX)),
-        size,
+        xp.repeat(size, n, axis=0) if each_has_a_size else size,
         group.scale,
         group.aspect_ratio,
     )
@@ -132,7 +134,7 @@ def draw_group(
         "view_to_source": compose_boxes(
             view_to_source[:, None],
             boxes,
-            size,
+            size[:, None] if each_has_a_size else size,
             flips if options.track_flips else flips * np.float32(0.0),
         ),
     }
@@ -158,7 +160,7 @@ def compose_boxes(
     Args:
         view_to_source: (..., 2, 3) of the images.
         boxes: (..., 4), top, left, height, width in pixels of the images.
-        size: (2,), height and width of the images.
+        size: (2,) or (..., 2), height and width of the images.
         flips: (...), 1 where the box is mirrored and the map is to know it.
 
     Returns:

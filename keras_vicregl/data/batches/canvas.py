@@ -1,0 +1,237 @@
+"""Images of many sizes as arrays of one, for views made on the device.
+
+Programs for accelerators have static shapes. So an image lies in the upper left
+corner of a canvas, of which nothing else is looked at: boxes are drawn for the
+image alone, and its views are those of the image without a canvas. An image
+that is larger than the canvas is made smaller first, by whole pixels that both
+engines agree on; its views then lead to positions in the image as it was.
+"""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from keras_vicregl.data._checks import check_pair
+from keras_vicregl.data.sources.image_source import ImageSource
+from keras_vicregl.views import MultiView
+from keras_vicregl.views.keys import (
+    IMAGES,
+    PARAMETERS,
+    SEEDS,
+    SOURCE_SIZE,
+)
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+LARGEST = 512
+"""Side of a canvas that is as large as nobody asked for, in pixels."""
+
+_SIZE = "size_on_canvas"
+
+
+class Canvas:
+    """Puts images on canvases, and draws what is to be done to them.
+
+    Args:
+        source: Of the images.
+        multi_view: With `on="device"`.
+        size: Height and width in pixels.
+    """
+
+    def __init__(
+        self, source: ImageSource, multi_view: MultiView, size: tuple[int, int]
+    ) -> None:
+        self.size = size
+        self._source = source
+        self._multi_view = multi_view
+        self._lock = threading.Lock()
+        self._is_told = False
+
+    def reduced(self, image: np.ndarray, index: int) -> np.ndarray:
+        """An image (H, W, 3) uint8, made smaller if it is too large."""
+        height, width = image.shape[:2]
+        if height <= self.size[0] and width <= self.size[1]:
+            return image
+        from PIL import Image
+
+        self._tell(index, height, width)
+        new = smaller(height, width, self.size)
+        # A triangle as wide as a pixel of the result, as TensorFlow's.
+        resized = Image.fromarray(np.ascontiguousarray(image)).resize(
+            new[::-1], Image.Resampling.BILINEAR
+        )
+        return np.asarray(resized)
+
+    def drawn(
+        self, before: np.ndarray, after: np.ndarray, seeds: np.ndarray
+    ) -> tuple[dict[str, np.ndarray], ...]:
+        """Parameters of the views of images.
+
+        Args:
+            before: Heights and widths of the images in the source, (B, 2).
+            after: Those on the canvas, (B, 2).
+            seeds: (B, 2) int64.
+        """
+        maps = np.zeros((len(before), 2, 3), np.float32)
+        maps[:, 0, 0], maps[:, 1, 1] = before[:, 1], before[:, 0]
+        return self._multi_view.parameters(seeds, after, maps)
+
+    def placed(self, example: dict[str, Any]) -> dict[str, tf.Tensor]:
+        """`reduced` in tf.data, and put on a canvas: in a `multi_view`'s place.
+
+        Args:
+            example: With `"images"` (H, W, 3) uint8 and `"seeds"` (2,).
+        """
+        from keras_vicregl._tensorflow import tf
+
+        image, index = example[IMAGES], example[SEEDS][1]
+        if image.dtype != tf.uint8:
+            raise ValueError(
+                "Images for views on the device must be uint8. Received: "
+                f"{image.dtype.name}"
+            )
+        before = tf.shape(image)[:2]
+        height, width = before[0], before[1]
+
+        def make_smaller() -> tf.Tensor:
+            told = tf.numpy_function(
+                lambda *args: np.int64(self._tell(*map(int, args))),
+                [index, height, width],
+                tf.int64,
+            )
+            with tf.control_dependencies([told]):
+                new = _smaller_in_tensorflow(height, width, self.size)
+            resized = tf.image.resize(image, new, antialias=True)
+            return tf.cast(tf.round(resized), tf.uint8)
+
+        image = tf.cond(
+            (height > self.size[0]) | (width > self.size[1]),
+            make_smaller,
+            lambda: image,
+        )
+        after = tf.shape(image)[:2]
+        room = self.size - after
+        canvas = tf.pad(image, [[0, room[0]], [0, room[1]], [0, 0]])
+        return {
+            **example,
+            IMAGES: tf.ensure_shape(canvas, (*self.size, 3)),
+            SOURCE_SIZE: tf.cast(before, tf.float32),
+            _SIZE: tf.cast(after, tf.int64),
+        }
+
+    def with_parameters(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """A batch of what `placed` gives, with what is drawn for it."""
+        from keras_vicregl._tensorflow import tf
+        from keras_vicregl.views.drawing.stateless import example_keys
+
+        batch = dict(batch)
+        seeds, sizes = batch.pop(SEEDS), batch.pop(_SIZE)
+        height, width = tf.unstack(batch[SOURCE_SIZE], axis=-1)
+        zero = tf.zeros_like(width)
+        maps = tf.stack(
+            [
+                tf.stack([width, zero, zero], axis=-1),
+                tf.stack([zero, height, zero], axis=-1),
+            ],
+            axis=1,
+        )
+        keys = self._multi_view.keys_of(example_keys(seeds))
+        drawn = self._multi_view.draw(keys, sizes, maps)
+        return {**batch, PARAMETERS: drawn}
+
+    def _tell(self, index: int, height: int, width: int) -> int:
+        """Warns of the first image that is too large; returns 0."""
+        with self._lock:
+            new, self._is_told = not self._is_told, True
+        if new:
+            name = self._source._name_of(index, {})
+            warnings.warn(
+                f"{name} is larger than the canvas that views on the device "
+                f"are made of, {height} x {width} pixels of {self.size[0]} x "
+                f"{self.size[1]}: such images are made smaller to fit. Pass "
+                "canvas=(height, width) of the largest to keep what is in "
+                "them, at the price of memory. (Others are not told of.)",
+                stacklevel=1,
+            )
+        return 0
+
+
+def canvas_size(
+    source: ImageSource, canvas: int | tuple[int, int] | None
+) -> tuple[int, int]:
+    """Height and width of the canvas for the images of a source.
+
+    Args:
+        source: Of images that may differ in size.
+        canvas: What was asked for. None: as large as the largest of some
+            images, evenly spread over the source, and of `LARGEST` at most.
+
+    Raises:
+        ValueError: If it is no size.
+    """
+    if canvas is not None:
+        pair = (canvas, canvas) if isinstance(canvas, int) else canvas
+        size = check_pair("canvas", pair, "height and width in pixels")
+        if not min(size):
+            raise ValueError(
+                f"canvas must be positive. Received: canvas={canvas!r}"
+            )
+        return size
+    if type(source).example is ImageSource.example:
+        raise ValueError(
+            f"canvas must be given: how large the images of {source!r} are is "
+            "not known, and programs for views on the device have static "
+            "shapes. Pass canvas=(height, width), or make views on the host."
+        )
+    count = min(len(source), source._looked_at)
+    rows = np.linspace(0, len(source) - 1, count).astype(int)
+    sizes = [source._size_of(int(row)) for row in np.unique(rows)]
+    known = np.array([size for size in sizes if size is not None] or [(0, 0)])
+    largest = known.max(axis=0)
+    if not largest.min():
+        return LARGEST, LARGEST
+    return tuple(int(side) for side in np.minimum(largest, LARGEST))
+
+
+def smaller(
+    height: int, width: int, canvas: tuple[int, int]
+) -> tuple[int, int]:
+    """The size in which a larger image just fits, in whole numbers.
+
+    Example:
+
+    >>> smaller(3000, 4000, (512, 512)), smaller(600, 10, (512, 512))
+    ((384, 512), (512, 8))
+    """
+    if canvas[0] * width <= canvas[1] * height:
+        return canvas[0], max(width * canvas[0] // height, 1)
+    return max(height * canvas[1] // width, 1), canvas[1]
+
+
+def _smaller_in_tensorflow(
+    height: tf.Tensor, width: tf.Tensor, canvas: tuple[int, int]
+) -> tf.Tensor:
+    from keras_vicregl._tensorflow import tf
+
+    height, width = tf.cast(height, tf.int64), tf.cast(width, tf.int64)
+    new = tf.where(
+        canvas[0] * width <= canvas[1] * height,
+        tf.stack(
+            [
+                tf.constant(canvas[0], tf.int64),
+                tf.maximum(width * canvas[0] // height, 1),
+            ]
+        ),
+        tf.stack(
+            [
+                tf.maximum(height * canvas[1] // width, 1),
+                tf.constant(canvas[1], tf.int64),
+            ]
+        ),
+    )
+    return tf.cast(new, tf.int32)

@@ -1,0 +1,84 @@
+"""What could not be read of a data set: noted, and told of once an epoch."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+
+import numpy as np
+
+_NAMED = 5  # told of by name
+
+
+class Unreadable:
+    """The examples of one data set that could not be read.
+
+    Args:
+        what: Name of the data set.
+        total: Examples in it.
+        on_error: `"raise"` or `"skip"`.
+    """
+
+    def __init__(self, what: str, total: int, on_error: str) -> None:
+        self._what = what
+        self._total = total
+        self._raises = on_error == "raise"
+        self._lock = threading.Lock()
+        self._reasons: dict[int, str] = {}
+        self._told = 0
+
+    def add(self, index: int, reason: str) -> None:
+        """Note an example, and why it could not be read.
+
+        Raises:
+            ValueError: If `on_error="raise"`.
+        """
+        with self._lock:
+            reason = self._reasons.setdefault(index, reason)
+        if self._raises:
+            raise ValueError(
+                f"Could not read {reason}. Remove or replace it, or leave out "
+                "what cannot be read by on_error='skip'."
+            )
+
+    def tell(self) -> np.int64:
+        """Warn of those that have not been told of; returns 0."""
+        with self._lock:
+            count = len(self._reasons)
+            new, self._told = count > self._told, count
+            message = (
+                f"{count} of {self._total} images of {self._what} could not be "
+                f"read and are skipped: {self._first()}"
+            )
+        if new and not self._raises:
+            warnings.warn(message, stacklevel=1)
+        return np.int64(0)
+
+    def none_in_batch(self) -> np.int64:
+        """Raise a ValueError for a batch of which nothing is left."""
+        raise ValueError(
+            "None of the images of a batch could be read, so that there is "
+            f"nothing to train on. Of {self._what}: {self._first()}"
+        )
+
+    def none_at_all(self) -> np.int64:
+        """Raise a ValueError if nothing is left of the data set; returns 0."""
+        if len(self._reasons) >= self._total:
+            raise ValueError(
+                f"None of the {self._total} images of {self._what} could be "
+                f"read: {self._first()}"
+            )
+        return np.int64(0)
+
+    def _first(self) -> str:
+        indices = sorted(self._reasons)
+        named = "; ".join(self._reasons[index] for index in indices[:_NAMED])
+        return named + ("; ..." if len(indices) > _NAMED else "")
+
+
+def reason_of(error: BaseException, name: str) -> str:
+    """An example's name, and what the error says, in one line."""
+    text = getattr(error, "strerror", None) or str(error)
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    line = lines[0] if lines else type(error).__name__
+    return f"{name} ({line.removeprefix(f'{name}; ').rstrip('.')[:200]})"
