@@ -163,6 +163,7 @@ def main():
     from keras_vicregl import distribution
     from keras_vicregl.checkpoints import check_export, export
     from keras_vicregl.data import load, steps_per_epoch, view_batches
+    from keras_vicregl.data.batches.pipeline import check_engine
     from keras_vicregl.recipes import RECIPES
     from keras_vicregl.training import (
         TrainingInterrupted,
@@ -193,6 +194,7 @@ def main():
     open_split = functools.partial(
         load, arguments.data, **arguments.data_options
     )
+    views = recipe.make_views(**arguments.views)
     suffixes = {"saved_model": "", "onnx": ".onnx", "pth": ".pth"}
     exports = {"keras": output / "backbone.keras"} | {
         kind: output / f"backbone{suffixes[kind]}"
@@ -204,22 +206,25 @@ def main():
         for kind, path in exports.items():
             check_export(path, kind)
         source = open_split(splits[0])
+        check_engine(source, views)
         make_batches = setup.batches(
             functools.partial(
                 view_batches,
                 source,
-                recipe.make_views(**arguments.views),
+                views,
                 seed=arguments.seed,
             ),
             batch_size,
         )
         make_batches(start=(0, 0))
+    on_device = {"views": views} if views.on == "device" else {}
     steps = steps_per_epoch(source, batch_size)
     keras.utils.set_random_seed(arguments.seed)
     with setup.scope():
         model = recipe.make_model(
             source.num_classes,
             precision=arguments.precision,
+            **on_device,
             **arguments.model,
         )
         model.compile(

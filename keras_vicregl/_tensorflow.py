@@ -1,6 +1,7 @@
 """TensorFlow, as all of this package has it.
 
-Under JAX and PyTorch TensorFlow reads images and makes views on the host, and
+Under JAX and PyTorch TensorFlow, where it is installed, reads images and makes
+views on the host, and
 must not touch a GPU: with its first tensor it would take nearly all memory of
 each that it sees. So they are hidden from it when it is first asked for.
 """
@@ -16,8 +17,8 @@ try:
     import tensorflow as tf
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
-        "This needs TensorFlow, which decodes files and makes views on the "
-        "host, whatever Keras runs on: `pip install tensorflow`.",
+        "This needs TensorFlow - as views on the host, TFDS, tf.data and "
+        "SavedModels do, whatever Keras runs on: `pip install tensorflow`.",
         name=error.name,
     ) from error
 

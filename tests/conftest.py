@@ -58,6 +58,7 @@ collect_ignore = [
 _ONCE = {
     "test_archive.py",
     "test_array_rows.py",
+    "test_ahead.py",
     "test_augmentation.py",
     "test_average_precision.py",
     "test_boxes.py",
@@ -90,9 +91,10 @@ _ONCE = {
     "test_missing.py",
     "test_own_source.py",
     "test_photometric.py",
-    "test_recipes_command.py",
+    "test_pillow.py",
     "test_published.py",
     "test_random.py",
+    "test_recipes_command.py",
     "test_render.py",
     "test_scenes.py",
     "test_segmentation_sets.py",
@@ -105,7 +107,7 @@ _ONCE = {
     "test_view_contents.py",
 }
 # Files of which other backends test only what is marked `every_backend`.
-_MOSTLY_ONCE = {"test_multi_view.py", "test_pipeline.py"}
+_MOSTLY_ONCE = {"test_engines.py", "test_multi_view.py", "test_pipeline.py"}
 
 
 def _tests_everything():

@@ -7,7 +7,7 @@
 MODEL is a .keras file, or the folder of a run that has one. Without a suffix
 PATH is a SavedModel with the signatures `serve` (feature map), `pooled` and
 `pyramid`. Models take images as they are in files and normalise them
-themselves, unless --raw; a .pth file has weights alone, as torchvision has them.
+themselves, unless --raw; a .pth file has weights alone, for torchvision.
 """
 
 from __future__ import annotations

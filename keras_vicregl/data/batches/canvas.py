@@ -20,6 +20,7 @@ from keras_vicregl.data.sources.image_source import ImageSource
 from keras_vicregl.views import MultiView
 from keras_vicregl.views.keys import (
     IMAGES,
+    LABELS,
     PARAMETERS,
     SEEDS,
     SOURCE_SIZE,
@@ -117,8 +118,10 @@ class Canvas:
         after = tf.shape(image)[:2]
         room = self.size - after
         canvas = tf.pad(image, [[0, room[0]], [0, room[1]], [0, 0]])
+        # Masks and the like have many sizes, and views do without them.
+        kept = {key: example[key] for key in (LABELS, SEEDS) if key in example}
         return {
-            **example,
+            **kept,
             IMAGES: tf.ensure_shape(canvas, (*self.size, 3)),
             SOURCE_SIZE: tf.cast(before, tf.float32),
             _SIZE: tf.cast(after, tf.int64),

@@ -133,16 +133,21 @@ def decode_mask(
     return _turned(mask[..., None], data, "PNG")
 
 
-def size_of(path: str | os.PathLike) -> tuple[int, int] | None:
-    """Height and width of a file's image, from its first bytes.
+def size_of(file: str | os.PathLike | bytes) -> tuple[int, int] | None:
+    """Height and width of an image, from the first bytes of its file.
+
+    Args:
+        file: Its path, or its contents.
 
     Returns:
         A pair, of the image turned as its orientation says; None where these
         bytes do not tell.
     """
     try:
-        with open(path, "rb") as file:
-            data = file.read(_HEAD)
+        data = file
+        if not isinstance(file, bytes):
+            with open(file, "rb") as opened:
+                data = opened.read(_HEAD)
         kind = _kind(data)
         with Image.open(io.BytesIO(data), formats=[kind]) as image:
             width, height = image.size

@@ -58,6 +58,13 @@ class FileCache:
             self._kept[number] = kept
         return pathlib.Path(os.fsdecode(kept)).read_bytes()
 
+    def kept(self, number: int) -> bytes | str | None:
+        """Contents of a file that is kept, or the path of its copy."""
+        kept = self._kept.get(number)
+        if kept is None or self._folder is None:
+            return kept
+        return os.fsdecode(kept)
+
     def read(self, path: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
         """Contents of the file with a number of its own, in a graph."""
         from keras_vicregl._tensorflow import tf

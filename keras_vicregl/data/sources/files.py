@@ -129,7 +129,10 @@ class FileSource(ImageSource):
     def _size_of(self, index: int) -> tuple[int, int] | None:
         from keras_vicregl.data.decoding import pillow
 
-        return pillow.size_of(self._paths[index])
+        path = self._paths[index]
+        if self._cache is not None:
+            path = self._cache.kept(index) or path
+        return pillow.size_of(path)
 
     def _all_labels(self) -> np.ndarray:
         return self._labels

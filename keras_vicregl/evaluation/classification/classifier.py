@@ -190,7 +190,8 @@ def augmented_batches(
     """Random crops and flips of all images, and their labels, for `fit`.
 
     Arrays go to the device as they are, and are cropped there, without
-    TensorFlow; other images in tf.data.
+    TensorFlow, and so do other images where it is not installed; with it these
+    are cropped in tf.data.
 
     Args:
         source: Labelled images.
@@ -207,9 +208,11 @@ def augmented_batches(
         batches.
     """
     from keras_vicregl.data import ArrayBatches, view_batches
+    from keras_vicregl.data.engine import has_tensorflow
     from keras_vicregl.data.sources.arrays import ArraySource
 
-    on_device = isinstance(source, ArraySource)
+    is_array = isinstance(source, ArraySource)
+    on_device = is_array or not has_tensorflow()
     views = MultiView(
         [ViewGroup(size, 1, scale=scale, blur=(0.0,), solarize=(0.0,))],
         jitter=0.0,
@@ -219,7 +222,7 @@ def augmented_batches(
         interpolation="bilinear",
         on="device" if on_device else "host",
     )
-    make = ArrayBatches if on_device else view_batches
+    make = ArrayBatches if is_array else view_batches
     batch_size = min(batch_size, len(source))
     batches = make(source, views, batch_size=batch_size, seed=seed)
     return views if on_device else None, batches

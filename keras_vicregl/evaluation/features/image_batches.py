@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from keras_vicregl.data.engine import has_tensorflow
 from keras_vicregl.data.sources.mask_labels import IGNORED
+from keras_vicregl.data.streams.ahead import prefetched
 from keras_vicregl.evaluation.checks import check_batch_size
 from keras_vicregl.evaluation.features.middles import Middle, middle
 from keras_vicregl.models.arguments import is_count
@@ -88,6 +91,8 @@ def common_size(
     source = as_source(source)
     if isinstance(source, ArraySource):
         return source._arrays[IMAGES].shape[1:3]
+    if not has_tensorflow():
+        return None
     shape = source.dataset().element_spec[IMAGES].shape
     return tuple(shape[:2]) if shape.is_fully_defined() else None
 
@@ -127,8 +132,10 @@ class ImageBatches:
 
         if isinstance(self._source, ArraySource):
             batches = self._of_arrays(self._source._arrays)
-        else:
+        elif has_tensorflow():
             batches = self._of_dataset()
+        else:
+            batches = self._of_examples()
         return map(self._with_ignored, batches)
 
     @property
@@ -176,6 +183,22 @@ class ImageBatches:
                 batches = batches.as_numpy_iterator()
         # Not within: what goes through them would be on the CPU as well.
         yield from batches
+
+    def _of_examples(self) -> Iterator[dict[str, np.ndarray]]:
+        """As `_of_dataset`, where Python reads the images."""
+        from keras_vicregl.data.boxes import without_boxes
+
+        cut = self._middle
+        examples = self._source.examples_in_python(
+            then=without_boxes
+            if cut is None
+            else lambda example: cut.of_array(without_boxes(example))
+        )
+        # The next one is put together while the model has this one.
+        with contextlib.closing(
+            prefetched(lambda: self._stacked(examples), 1)
+        ) as batches:
+            yield from batches
 
     def _stacked(
         self, examples: Iterator[dict[str, np.ndarray]]

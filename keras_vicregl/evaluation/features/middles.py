@@ -64,13 +64,29 @@ class Middle:
         images = ops.convert_to_numpy(images)
         batch = {**batch, IMAGES: images[:, rows, columns]}
         if MASKS in batch:
-            nearest = [
-                ((np.arange(after) + 0.5) * before / after).astype(int)
-                for before, after in zip(old, new, strict=True)
-            ]
+            nearest = self._nearest(old, new)
             masks = batch[MASKS][:, nearest[0][rows]]
             batch[MASKS] = masks[:, :, nearest[1][columns]]
         return batch
+
+    def of_array(self, example: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Of an image (H, W, 3) of any size, without TensorFlow."""
+        old = example[IMAGES].shape[:2]
+        new = self._resized(*old)
+        top, left = ((length - self.size) // 2 for length in new)
+        rows, columns = (
+            slice(top, top + self.size),
+            slice(left, left + self.size),
+        )
+        image = example[IMAGES].astype(np.float32)
+        if old != new:
+            image = _bilinear(image, new)
+        example = {**example, IMAGES: image[rows, columns]}
+        if MASKS in example:
+            nearest = self._nearest(old, new)
+            mask = example[MASKS][nearest[0][rows]]
+            example[MASKS] = mask[:, nearest[1][columns]]
+        return example
 
     def of_example(self, example: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Of an image (H, W, C) of any size, in tf.data."""
@@ -92,12 +108,34 @@ class Middle:
             example[MASKS] = cut(example[MASKS], method="nearest")
         return example
 
+    @staticmethod
+    def _nearest(old: tuple, new: tuple) -> list[np.ndarray]:
+        """Pixels of the old rows and columns that the new ones are."""
+        return [
+            ((np.arange(after) + 0.5) * before / after).astype(int)
+            for before, after in zip(old, new, strict=True)
+        ]
+
     def _resized(
         self, height: Any, width: Any, shorter: Any = None
     ) -> tuple[Any, Any]:
         """Sides after the shorter one has become `resize`, rounded down."""
         shorter = min(height, width) if shorter is None else shorter
         return tuple(side * self.resize // shorter for side in (height, width))
+
+
+def _bilinear(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """An image (H, W, C) float32 of another size, bilinear and antialiased."""
+    from PIL import Image
+
+    channels = [
+        # Of floating point: one of 8 bits is rounded twice.
+        Image.fromarray(np.ascontiguousarray(image[..., channel])).resize(
+            size[::-1], Image.Resampling.BILINEAR
+        )
+        for channel in range(image.shape[-1])
+    ]
+    return np.stack([np.asarray(channel) for channel in channels], axis=-1)
 
 
 def middle(size: int | None, resize: int | None) -> Middle | None:

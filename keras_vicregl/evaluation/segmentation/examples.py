@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from keras_vicregl.data.engine import has_tensorflow
 from keras_vicregl.data.sources.arrays import ArraySource
 from keras_vicregl.data.sources.image_source import ImageSource
 from keras_vicregl.data.streams.order import epoch_seeds, shuffled
@@ -132,10 +133,7 @@ def _pairs(
     if isinstance(data, ArraySource):
         data = data._arrays  # which need no TensorFlow
     if isinstance(data, ImageSource):
-        images = data.dataset(order_seed)
-        if cut is not None:
-            images = images.map(cut.of_example)
-        for example in images.as_numpy_iterator():
+        for example in _images(data, order_seed, cut):
             yield example[IMAGES], example[MASKS]
         return
     data = select(data, MASKS, name)
@@ -159,6 +157,18 @@ def _pairs(
     else:
         for batch in data:
             yield from _rows(batch, name)
+
+
+def _images(
+    source: ImageSource, order_seed: int | None, cut: Middle | None
+) -> Iterator[dict[str, np.ndarray]]:
+    """Examples of a source, cut where they are read."""
+    if cut is None:
+        return source.examples(order_seed)
+    if has_tensorflow():
+        images = source.dataset(order_seed).map(cut.of_example)
+        return images.as_numpy_iterator()
+    return source.examples_in_python(order_seed, cut.of_array)
 
 
 def _rows(
