@@ -4,7 +4,7 @@
 # make guides run the guides and write their pages, notebooks and pictures;
 #             ARGS=guides/NAME.py: one of them
 # make bench  speed and memory of the objective; bench-views, bench-step: of
-#             the views, and of a whole training step
+#             the views, from images and from files, and of a training step
 #
 # Each sets up its own virtual environment first; all that is needed is Python
 # 3.11 with pip and venv. KERAS_BACKEND chooses the backend of `make demo`.
@@ -53,6 +53,7 @@ bench: $(VENV)/.test
 
 bench-views: $(VENV)/.test
 	$(BIN)/python benchmarks/views.py $(ARGS)
+	$(BIN)/python benchmarks/files.py
 
 bench-step: $(VENV)/.test
 	$(BIN)/python benchmarks/step.py $(ARGS)

@@ -130,22 +130,22 @@ class Canvas:
     def with_parameters(self, batch: dict[str, Any]) -> dict[str, Any]:
         """A batch of what `placed` gives, with what is drawn for it."""
         from keras_vicregl._tensorflow import tf
-        from keras_vicregl.views.drawing.stateless import example_keys
 
         batch = dict(batch)
-        seeds, sizes = batch.pop(SEEDS), batch.pop(_SIZE)
-        height, width = tf.unstack(batch[SOURCE_SIZE], axis=-1)
-        zero = tf.zeros_like(width)
-        maps = tf.stack(
-            [
-                tf.stack([width, zero, zero], axis=-1),
-                tf.stack([zero, height, zero], axis=-1),
-            ],
-            axis=1,
+        given = [batch[SOURCE_SIZE], batch.pop(_SIZE), batch.pop(SEEDS)]
+        # By NumPy: an iterator would instantiate all of it anew each epoch.
+        like = self.drawn(np.ones((1, 2)), np.ones((1, 2)), np.zeros((1, 2)))
+        drawn = tf.numpy_function(
+            lambda *arrays: tf.nest.flatten(self.drawn(*arrays)),
+            given,
+            [tf.float32 for _ in tf.nest.flatten(like)],
         )
-        keys = self._multi_view.keys_of(example_keys(seeds))
-        drawn = self._multi_view.draw(keys, sizes, maps)
-        return {**batch, PARAMETERS: drawn}
+        count = batch[IMAGES].shape[0]
+        drawn = [
+            tf.ensure_shape(values, (count, *one.shape[1:]))
+            for values, one in zip(drawn, tf.nest.flatten(like), strict=True)
+        ]
+        return {**batch, PARAMETERS: tf.nest.pack_sequence_as(like, drawn)}
 
     def _tell(self, index: int, height: int, width: int) -> int:
         """Warns of the first image that is too large; returns 0."""

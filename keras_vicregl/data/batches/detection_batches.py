@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import threading
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from keras_vicregl.data._checks import check_integer, check_pair
 from keras_vicregl.data.boxes import BOX_AREAS, BOX_CLASSES, BOX_KEYS, BOXES
+from keras_vicregl.data.decoding.resizing import bilinear
+from keras_vicregl.data.engine import PYTHON, choose_engine
 from keras_vicregl.data.sources.image_source import ImageSource
+from keras_vicregl.data.streams.order import epoch_seeds
 from keras_vicregl.views.keys import IMAGES
 
 if TYPE_CHECKING:
@@ -20,7 +29,8 @@ def detection_batches(
     *,
     shuffle: int = 0,
     seed: int = 0,
-) -> tf.data.Dataset:
+    engine: str = "auto",
+) -> tf.data.Dataset | PythonDetectionBatches:
     """Batches for `train_detection`, of images that may differ in size.
 
     An image is made larger or smaller, bilinearly and without aliasing, until
@@ -33,14 +43,16 @@ def detection_batches(
         size: Height and width of all images, in pixels.
         batch_size: Images in a batch. The last may be smaller.
         shuffle: Examples to shuffle among, other ones in each iteration; 0
-            keeps the order.
+            keeps the order. (Python shuffles all of them, whatever the number.)
         seed: Of the shuffling.
+        engine: See `view_batches`.
 
     Returns:
         A data set of dictionaries: `"images"` (B, *size, 3) uint8, `"boxes"`
         (B, M, 4) float32 and `"box_classes"` (B, M) int32, M the largest number
         of boxes in the batch, and what else `source` tells of boxes. Missing
-        ones have zeros and the class -1.
+        ones have zeros and the class -1. Without TensorFlow, an iterable over
+        such dictionaries, with a length where no image is skipped.
 
     Raises:
         ValueError: If the source has no boxes or an argument is outside what
@@ -54,8 +66,6 @@ def detection_batches(
     >>> batch["images"].shape, batch["boxes"].shape
     (TensorShape([3, 96, 128, 3]), TensorShape([3, 2, 4]))
     """
-    from keras_vicregl._tensorflow import tf
-
     check_integer("batch_size", batch_size, smallest=1)
     check_integer("shuffle", shuffle, smallest=0)
     size = check_pair("size", size, "height and width")
@@ -65,6 +75,11 @@ def detection_batches(
         raise ValueError(
             f"source must have boxes: load(..., boxes=True). Received: {source}"
         )
+    if choose_engine(engine) == PYTHON:
+        source.check_readable_in_python()
+        return PythonDetectionBatches(source, size, batch_size, shuffle, seed)
+    from keras_vicregl._tensorflow import tf
+
     keys = (IMAGES, *BOX_KEYS)
 
     def fit(example: dict[str, Any]) -> dict[str, Any]:
@@ -82,6 +97,82 @@ def detection_batches(
         }
         batches = examples.padded_batch(batch_size, padding_values=padding)
         return batches.prefetch(tf.data.AUTOTUNE)
+
+
+class PythonDetectionBatches:
+    """What `detection_batches` returns where Python reads the images.
+
+    Arguments are those of `detection_batches`.
+    """
+
+    def __init__(
+        self,
+        source: ImageSource,
+        size: tuple[int, int],
+        batch_size: int,
+        shuffle: int,
+        seed: int,
+    ) -> None:
+        self._source = source
+        self._size = size
+        self._batch_size = batch_size
+        self._shuffle = shuffle
+        self._seed = seed
+        self._lock = threading.Lock()
+        self._epoch = 0
+
+    def __len__(self) -> int:
+        """Batches of one iteration, where no image is skipped."""
+        return -(-len(self._source) // self._batch_size)
+
+    def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
+        """All batches, in another order each time if they are shuffled."""
+        with self._lock:
+            epoch, self._epoch = self._epoch, self._epoch + 1
+        order_seed = None
+        if self._shuffle:
+            order_seed = int(epoch_seeds(self._seed, epoch)[0])
+        examples = self._source.examples_in_python(order_seed, self._fitted)
+        with contextlib.closing(examples):
+            while group := list(itertools.islice(examples, self._batch_size)):
+                yield _padded(group)
+
+    def _fitted(self, example: dict[str, Any]) -> dict[str, np.ndarray]:
+        """As `_fitted` in tf.data."""
+        image = example[IMAGES]
+        before = np.array(image.shape[:2], np.float64)
+        scale = np.min(self._size / before)
+        after = np.clip(np.round(before * scale), 1, self._size).astype(int)
+        image = image.astype(np.float32)
+        resized = bilinear(image, tuple(after.tolist()))
+        filled = np.empty((*self._size, 3), np.float32)
+        filled[:] = image.mean(axis=(0, 1))
+        filled[: after[0], : after[1]] = resized
+        scales = (after / before).astype(np.float32)
+        moved = {
+            key: np.asarray(example[key]) for key in BOX_KEYS if key in example
+        }
+        moved[IMAGES] = np.round(filled.clip(0, 255)).astype(np.uint8)
+        moved[BOXES] = moved[BOXES] * np.tile(scales[::-1], 2)
+        if BOX_AREAS in moved:
+            areas = moved[BOX_AREAS].astype(np.float32)
+            moved[BOX_AREAS] = areas * scales.prod()
+        return moved
+
+
+def _padded(group: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Examples as a batch, with boxes of no class where one has fewer."""
+    batch = {}
+    for key, first in group[0].items():
+        arrays = [example[key] for example in group]
+        most = max(len(array) for array in arrays)
+        fill = -1 if key == BOX_CLASSES else 0
+        batch[key] = np.full(
+            (len(group), most, *first.shape[1:]), fill, first.dtype
+        )
+        for row, array in enumerate(arrays):
+            batch[key][row, : len(array)] = array
+    return batch
 
 
 def _fitted(

@@ -71,6 +71,8 @@ class Middle:
 
     def of_array(self, example: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Of an image (H, W, 3) of any size, without TensorFlow."""
+        from keras_vicregl.data.decoding.resizing import bilinear
+
         old = example[IMAGES].shape[:2]
         new = self._resized(*old)
         top, left = ((length - self.size) // 2 for length in new)
@@ -80,7 +82,7 @@ class Middle:
         )
         image = example[IMAGES].astype(np.float32)
         if old != new:
-            image = _bilinear(image, new)
+            image = bilinear(image, new)
         example = {**example, IMAGES: image[rows, columns]}
         if MASKS in example:
             nearest = self._nearest(old, new)
@@ -122,20 +124,6 @@ class Middle:
         """Sides after the shorter one has become `resize`, rounded down."""
         shorter = min(height, width) if shorter is None else shorter
         return tuple(side * self.resize // shorter for side in (height, width))
-
-
-def _bilinear(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """An image (H, W, C) float32 of another size, bilinear and antialiased."""
-    from PIL import Image
-
-    channels = [
-        # Of floating point: one of 8 bits is rounded twice.
-        Image.fromarray(np.ascontiguousarray(image[..., channel])).resize(
-            size[::-1], Image.Resampling.BILINEAR
-        )
-        for channel in range(image.shape[-1])
-    ]
-    return np.stack([np.asarray(channel) for channel in channels], axis=-1)
 
 
 def middle(size: int | None, resize: int | None) -> Middle | None:

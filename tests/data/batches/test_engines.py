@@ -19,6 +19,7 @@ import keras_vicregl
 from keras_vicregl.data import (
     ArrayBatches,
     ImageSource,
+    detection_batches,
     load,
     match_classes,
     subset,
@@ -26,6 +27,7 @@ from keras_vicregl.data import (
 )
 from keras_vicregl.data.batches.source_batches import SourceBatches
 from keras_vicregl.data.streams import ahead
+from keras_vicregl.evaluation import image_batches
 from keras_vicregl.views import MultiView, ViewGroup
 from keras_vicregl.views.rendering.device import device_views
 
@@ -405,6 +407,56 @@ def test_no_thread_is_left(source):
     for thread in ours:
         thread.join(20)
         assert not thread.is_alive()
+
+
+def test_boxes_are_those_of_tensorflow():
+    scenes = load("digit_scenes", "train", count=7, boxes=True)
+    ours, theirs = (
+        detection_batches(scenes, (48, 80), 3, engine=engine)
+        for engine in ("python", "tensorflow")
+    )
+    assert len(ours) == 3
+    for one, other in zip(ours, theirs.as_numpy_iterator(), strict=True):
+        assert one.keys() == other.keys()
+        for key, value in one.items():
+            assert value.dtype == other[key].dtype
+            # Halves may be rounded up or down.
+            np.testing.assert_allclose(
+                value, other[key], rtol=1e-6, atol=key == "images"
+            )
+
+
+def test_boxes_come_in_another_order_each_time():
+    scenes = load("digit_scenes", "train", count=7, boxes=True)
+    batches = detection_batches(scenes, (32, 32), 7, shuffle=1, engine="python")
+    first, second = (next(iter(batches))["images"] for _ in range(2))
+    assert not np.array_equal(first, second)
+    again = detection_batches(scenes, (32, 32), 7, shuffle=1, engine="python")
+    np.testing.assert_array_equal(next(iter(again))["images"], first)
+
+
+@pytest.mark.parametrize("size", [16, None])
+def test_features_are_of_the_same_images(folder, source, monkeypatch, size):
+    """What evaluations see, cut to one size or as they are."""
+    given = load(folder / "images", masks=folder / "masks")
+    if size is None:
+        given = subset(given, np.array([0, 2]))  # of one size
+    theirs = list(image_batches(given, size=size, batch_size=5))
+    monkeypatch.setattr(
+        "keras_vicregl.evaluation.features.image_batches.has_tensorflow",
+        lambda: False,
+    )
+    ours = list(image_batches(given, size=size, batch_size=5))
+    for one, other in zip(ours, theirs, strict=True):
+        assert one.keys() == other.keys()
+        np.testing.assert_array_equal(one["labels"], other["labels"])
+        assert one["images"].dtype == other["images"].dtype
+        # Sums in another order.
+        np.testing.assert_allclose(one["images"], other["images"], atol=1e-3)
+        masks, others = one["segmentation_masks"], other["segmentation_masks"]
+        assert masks.dtype == others.dtype
+        # TensorFlow finds the nearest pixels in float32: ties differ.
+        assert np.mean(masks != others) < 0.02
 
 
 @pytest.mark.every_backend

@@ -1,0 +1,181 @@
+"""The scripts on folders where TensorFlow and keras-cv are not installed.
+
+In processes that cannot import them, under JAX and PyTorch: a folder of JPEG
+files of mixed sizes is pretrained on, the process killed in the middle of an
+epoch, the run resumed, and the backbone evaluated.
+"""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from image_files import picture
+from PIL import Image
+
+from keras_vicregl.training import read_history
+
+ROOT = pathlib.Path(__file__).parents[2]
+BACKEND = keras.backend.backend()
+SIZES = [(40, 60), (64, 48), (50, 50)]
+
+pytestmark = pytest.mark.skipif(
+    BACKEND == "tensorflow", reason="TensorFlow is the backend"
+)
+
+# Run by Python when it starts, in processes that find it.
+_SITE = """
+import os, signal, sys
+
+for name in ("tensorflow", "keras_cv", "tensorflow_datasets"):
+    sys.modules[name] = None
+left = int(os.environ.get("CHECKPOINTS_TO_LIVE", 0))
+if left:
+    replace = os.replace
+
+    def counted(source, target, **options):
+        global left
+        replace(source, target, **options)
+        left -= str(target).endswith(".npz")  # a checkpoint has its name
+        if not left:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    os.replace = counted
+"""
+TRAINING = (
+    *("--recipe", "scenes", "--epochs", "2", "--batch-size", "8"),
+    *("--backend", BACKEND, "--views", "on=device", "--save-every", "2"),
+    *("--model", "expander_units=[32,32]", "local_expander_units=[16,16]"),
+    "--deterministic",
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Images of two classes and mixed sizes, 24 and 8, with masks."""
+    root = tmp_path_factory.mktemp("photographs")
+    for split, count in (("train", 24), ("test", 8)):
+        for number in range(count):
+            image = picture(*SIZES[number % 3], number)
+            image = image // (1 + 2 * (number % 2))
+            for kind, content, suffix in (
+                ("images", image, "jpg"),
+                ("masks", image[..., 0] // 64, "png"),
+            ):
+                place = root / kind / split / ("dark", "light")[number % 2]
+                place.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(content).save(place / f"{number}.{suffix}")
+    (root / "site").mkdir()
+    (root / "site" / "sitecustomize.py").write_text(_SITE)
+    return root
+
+
+def run(folder, *command, **environment):
+    """What became of a script that finds no TensorFlow."""
+    paths = [folder / "site", ROOT, os.environ.get("PYTHONPATH", "")]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(map(str, paths)),
+        **environment,
+    }
+    return subprocess.run(
+        [sys.executable, *map(str, command)],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=900,
+    )
+
+
+def pretrained(folder, name, *options, launcher=(), **environment):
+    output = folder / name
+    script = "examples/pretrain.py"
+    data = ("--data", folder / "images", "--output", output)
+    command = (*launcher, script, *TRAINING, *data, *options)
+    return run(folder, *command, **environment), output
+
+
+@pytest.fixture(scope="module")
+def whole(folder):
+    done, output = pretrained(folder, "whole")
+    assert done.returncode == 0, done.stderr
+    return output
+
+
+def weights(output):
+    model = keras.saving.load_model(output / "backbone.keras")
+    return [np.asarray(each) for each in model.get_weights()]
+
+
+def test_a_killed_run_goes_on_bit_for_bit(folder, whole):
+    # One at the beginning, and one in the middle of an epoch of three steps.
+    done, output = pretrained(folder, "cut", CHECKPOINTS_TO_LIVE="2")
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert not (output / "backbone.keras").exists()
+    done, _ = pretrained(folder, "cut")
+    assert done.returncode == 0, done.stderr
+    assert "resumed after 0 epochs and 2 batches" in done.stdout + done.stderr
+    expected, found = weights(whole), weights(output)
+    assert len(expected) == len(found)
+    for one, other in zip(expected, found, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert read_history(whole)["loss"] == read_history(output)["loss"]
+
+
+def test_it_is_evaluated(folder, whole):
+    figures = folder / "figures.json"
+    done = run(
+        folder,
+        "examples/evaluate.py",
+        whole / "backbone.keras",
+        *("--backend", BACKEND, "--data", folder / "images", "--size", 32),
+        *("--train-masks", folder / "masks" / "train"),
+        *("--test-masks", folder / "masks" / "test"),
+        *("--protocols", "knn", "linear", "segmentation"),
+        *("--options", "knn.k=3", "--output", figures),
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(figures.read_text())
+    assert set(found) == {"knn", "linear", "segmentation"}
+    # One class is a third as bright: pooled features of any network tell.
+    assert found["linear"]["train_top1"] >= 0.75
+    assert found["segmentation"]["pixel_accuracy"] > 0.3
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--views", "on=host"), "Views on the host need TensorFlow, which is"),
+        (("--export", "saved_model"), "SavedModels need TensorFlow, which is"),
+    ],
+)
+def test_what_needs_tensorflow_says_so_before_it_writes(
+    folder, options, message
+):
+    done, output = pretrained(folder, "refused", *options)
+    assert done.returncode == 2
+    assert message in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    assert not output.exists()
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="torchrun is PyTorch's")
+def test_torchrun_with_two_processes(folder, whole):
+    launcher = ("-m", "torch.distributed.run", "--standalone")
+    done, output = pretrained(
+        folder, "together", launcher=(*launcher, "--nproc-per-node", "2")
+    )
+    assert done.returncode == 0, done.stderr
+    assert (output / "backbone.keras").exists()
+    # Statistics are those of the whole batch: only sums differ, which training
+    # of a few steps makes larger.
+    np.testing.assert_allclose(
+        read_history(output)["loss"], read_history(whole)["loss"], rtol=2e-3
+    )
