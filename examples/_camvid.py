@@ -26,7 +26,7 @@ def read_frames(folder, split):
     from keras_vicregl.data import camvid
 
     images, masks = [], []
-    for example in camvid(folder, split).dataset().as_numpy_iterator():
+    for example in camvid(folder, split).examples():
         image = example["images"]
         height, width = (side // 2 for side in image.shape[:2])
         image = image[: 2 * height, : 2 * width].astype("float32")

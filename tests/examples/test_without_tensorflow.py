@@ -154,6 +154,7 @@ def test_it_is_evaluated(folder, whole):
     [
         (("--views", "on=host"), "Views on the host need TensorFlow, which is"),
         (("--export", "saved_model"), "SavedModels need TensorFlow, which is"),
+        (("--data", "imagnet"), "TFDS (there is no folder 'imagnet') need Ten"),
     ],
 )
 def test_what_needs_tensorflow_says_so_before_it_writes(

@@ -11,6 +11,7 @@ import numpy as np
 
 from keras_vicregl.data.boxes import BOXES, without_boxes
 from keras_vicregl.data.decoding.formats import SUFFIXES, suffix_of
+from keras_vicregl.data.engine import has_tensorflow, needs_tensorflow
 from keras_vicregl.data.scenes import CLASS_NAMES, digit_scenes
 from keras_vicregl.data.sources.arrays import from_arrays
 from keras_vicregl.data.sources.files import from_files, from_folder
@@ -193,6 +194,10 @@ def load(
             arrays, class_names=class_names, ignore_label=ignored
         )
     if kind == _TFDS:
+        if not has_tensorflow():
+            raise needs_tensorflow(
+                f"Data sets of TFDS (there is no folder {source!r})"
+            )
         from keras_vicregl.data.sources.tfds_source import from_tfds
 
         return from_tfds(
