@@ -73,6 +73,12 @@ def parse_arguments():
     add("--learning-rate", type=float, help="peak at a batch of 256")
     add("--alpha", type=float, help="weight of the global criterion")
     add("--precision", help="float32, mixed_bfloat16 or mixed_float16")
+    add(
+        "--canvas",
+        type=int,
+        help="with --views on=device and files: side in pixels within which "
+        "images come to the device; default: of the largest, at most 512",
+    )
     for part in ("model", "views", "optimizer"):
         add(f"--{part}", nargs="+", type=setting, metavar="NAME=VALUE")
     add("--seed", type=int, default=0)
@@ -205,13 +211,17 @@ def main():
     with told():
         for kind, path in exports.items():
             check_export(path, kind)
-        source = open_split(splits[0])
-        check_engine(source, views)
+        try:
+            source = open_split(splits[0])
+            check_engine(source, views, canvas=arguments.canvas)
+        except ValueError as error:
+            parser.error(str(error))
         make_batches = setup.batches(
             functools.partial(
                 view_batches,
                 source,
                 views,
+                canvas=arguments.canvas,
                 seed=arguments.seed,
             ),
             batch_size,

@@ -373,6 +373,26 @@ python examples/pretrain.py --recipe resnet50_one_gpu --data my_images/ \
 With a folder a class in `my_images/train/` and `my_images/test/`,
 `--evaluate knn --evaluate-every 5` logs the accuracy of nearest neighbours.
 
+## Without TensorFlow
+
+Where TensorFlow is not installed, Pillow decodes the files, in threads, and the
+model makes the views, from images of any size on a canvas: say
+`--views on=device` to the script, or give both the same views:
+
+```python
+views = MultiView.resnet(on="device")
+model = keras_vicregl.VICRegL(backbone, views=views)
+make_batches = functools.partial(
+    view_batches, images, views, batch_size=256, seed=0
+)
+```
+
+Order and views of a seed are the same with and without it, so that a run may go
+on on another machine. Images larger than 512 px are made smaller to fit,
+unless `view_batches(canvas=(height, width))` makes room for them: a canvas
+costs memory on the device for every image, however small. Evaluations need
+nothing else.
+
 A data set and a loader of yours, with crops of their own or not: [Your own
 loader](your_own_loader.md). Several GPUs or machines: [Pretraining on many
 devices](distributed_pretraining.md). What to do with the backbone: [Export and

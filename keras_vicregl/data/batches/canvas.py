@@ -178,7 +178,7 @@ def canvas_size(
         ValueError: If it is no size.
     """
     if canvas is not None:
-        pair = (canvas, canvas) if isinstance(canvas, int) else canvas
+        pair = (canvas, canvas) if hasattr(canvas, "__index__") else canvas
         size = check_pair("canvas", pair, "height and width in pixels")
         if not min(size):
             raise ValueError(

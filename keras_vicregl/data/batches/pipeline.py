@@ -168,14 +168,8 @@ def view_batches(
     check_integer("seed", seed, smallest=0)
     if not isinstance(shuffle, bool):
         check_integer("shuffle", shuffle, smallest=1)
-    data = check_engine(data, multi_view, engine=engine)
+    data = check_engine(data, multi_view, engine=engine, canvas=canvas)
     on_canvas = _is_on_canvas(data, multi_view)
-    if canvas is not None and not on_canvas:
-        raise ValueError(
-            "canvas is for views on the device of images that may differ in "
-            f"size. Received: canvas={canvas!r} with {data!r} and views "
-            f"{getattr(multi_view, 'on', 'of a function')!r}"
-        )
     if choose_engine(engine) == PYTHON:
         return _in_python(
             data,
@@ -187,7 +181,8 @@ def view_batches(
             start=start,
             fixed=fixed,
             shard=shard,
-            **({"prefetch": prefetch, "canvas": canvas} if on_canvas else {}),
+            prefetch=prefetch,
+            canvas=canvas,
         )
     from keras_vicregl._tensorflow import tf
 
@@ -252,7 +247,11 @@ def view_batches(
 
 
 def check_engine(
-    data: Any, multi_view: MultiViewLike, *, engine: str = "auto"
+    data: Any,
+    multi_view: MultiViewLike,
+    *,
+    engine: str = "auto",
+    canvas: int | tuple[int, int] | None = None,
 ) -> ImageSource:
     """Whether the engine that there is can make batches of these.
 
@@ -262,30 +261,38 @@ def check_engine(
         data: See `view_batches`.
         multi_view: See `view_batches`.
         engine: See `view_batches`.
+        canvas: See `view_batches`.
 
     Returns:
         `data` as a source.
 
     Raises:
-        ValueError: If there is no such engine.
+        ValueError: If there is no such engine, or a canvas for what needs none.
         ModuleNotFoundError: If TensorFlow is needed, which is not installed or
             was not asked for.
         TypeError: See `view_batches`.
     """
-    if choose_engine(engine) != PYTHON:
+    if choose_engine(engine) == PYTHON:
+        if not isinstance(multi_view, MultiView) or multi_view.on != "device":
+            raise needs_tensorflow(
+                "Views on the host",
+                "make them on the device, by MultiView(on='device') here and "
+                "in VICRegL(views=...) (of a script: --views on=device)",
+            )
+    else:
         from keras_vicregl._tensorflow import tf  # noqa: F401, or its error
 
-        return _as_source(data)
-    if not isinstance(multi_view, MultiView) or multi_view.on != "device":
-        raise needs_tensorflow(
-            "Views on the host",
-            "make them on the device, by MultiView(on='device') here and in "
-            "VICRegL(views=...) (of a script: --views on=device)",
-        )
     source = _as_source(data)
-    if isinstance(source, _DatasetSource):
-        raise needs_tensorflow("Data sets of tf.data")
-    source.check_readable_in_python()
+    if choose_engine(engine) == PYTHON:
+        if isinstance(source, _DatasetSource):
+            raise needs_tensorflow("Data sets of tf.data")
+        source.check_readable_in_python()
+    if canvas is not None and not _is_on_canvas(source, multi_view):
+        raise ValueError(
+            "canvas is for views on the device of images that may differ in "
+            f"size. Received: canvas={canvas!r} with {source!r} and views on "
+            f"the {getattr(multi_view, 'on', 'host')}"
+        )
     return source
 
 
@@ -298,7 +305,12 @@ def _is_on_canvas(source: ImageSource, multi_view: MultiViewLike) -> bool:
 
 
 def _in_python(
-    source: ImageSource, multi_view: MultiView, **options: Any
+    source: ImageSource,
+    multi_view: MultiView,
+    *,
+    prefetch: int | None,
+    canvas: int | tuple[int, int] | None,
+    **options: Any,
 ) -> EpochBatches:
     if not isinstance(options["shuffle"], bool):
         raise ValueError(
@@ -306,9 +318,14 @@ def _in_python(
             "TensorFlow is not installed or engine='python'. Received: "
             f"shuffle={options['shuffle']!r}"
         )
-    if isinstance(source, ArraySource):
-        return ArrayBatches(source, multi_view, **options)
-    return SourceBatches(source, multi_view, **options)
+    if not isinstance(source, ArraySource):
+        return SourceBatches(
+            source, multi_view, prefetch=prefetch, canvas=canvas, **options
+        )
+    if prefetch is not None:
+        check_integer("prefetch", prefetch, smallest=1)
+        options |= {"workers": 2, "max_queue_size": prefetch}
+    return ArrayBatches(source, multi_view, **options)
 
 
 def steps_per_epoch(

@@ -72,6 +72,10 @@ def in_order(
 
     Yields:
         One `Made` an item.
+
+    Raises:
+        MemoryError: And whatever else is no fault of the item, such as the wish
+            to end, from the thread where it came up.
     """
     threads = thread_count() if threads is None else threads
     ahead = 4 * threads if ahead is None else ahead
@@ -100,6 +104,11 @@ def in_order(
             task = pending.popleft()
             if not task.wait(patience):
                 start_one()
+            error = task.made.error
+            if isinstance(error, MemoryError) or not isinstance(
+                error, Exception | None
+            ):
+                raise error
             yield task.made
     finally:
         for task in pending:

@@ -334,6 +334,8 @@ def test_arrays_of_one_size_have_batches_of_their_own():
     batches = batches_of({"images": images}, "python")
     assert isinstance(batches, ArrayBatches)
     assert len(batches) == 2
+    ahead_of_fit = batches_of({"images": images}, "python", prefetch=3)
+    assert (ahead_of_fit.workers, ahead_of_fit.max_queue_size) == (2, 3)
 
 
 @pytest.mark.parametrize(

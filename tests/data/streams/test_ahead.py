@@ -33,6 +33,18 @@ def test_an_error_is_that_of_its_item():
     assert isinstance(made[1].error, ZeroDivisionError)
 
 
+@pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt, SystemExit])
+def test_what_is_no_fault_of_an_item_ends_all(error):
+    def work(number):
+        if number == 2:
+            raise error("too much")
+
+    made = in_order(work, range(5), threads=2)
+    assert [next(made).error, next(made).error] == [None, None]
+    with pytest.raises(error, match="too much"):
+        next(made)
+
+
 def test_no_more_is_begun_than_was_asked_for():
     begun = []
     made = in_order(begun.append, itertools.count(), threads=2, ahead=5)
