@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_vicregl.views.keys import NO_LABEL
+from keras_vicregl.views.keys import IMAGES, NO_LABEL
 
 
 def check_integer(name: str, value: Any, smallest: int) -> int:
@@ -83,6 +83,22 @@ def check_shard(
             "different numbers of examples. Leave it True, or shard=(0, 1)."
         )
     return index, count
+
+
+def check_example(example: Any, keys: Sequence[str]) -> None:
+    """Raises a ValueError unless an example of a source has its form."""
+    missing = [key for key in keys if key not in example]
+    if missing:
+        raise ValueError(
+            f"`example` must return {', '.join(map(repr, keys))}, of which "
+            f"{', '.join(map(repr, missing))} are missing"
+        )
+    image = np.asarray(example[IMAGES])
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise ValueError(
+            f"`example` must return images (H, W, 3) uint8, not {image.dtype} "
+            f"of shape {image.shape}"
+        )
 
 
 def check_labels(

@@ -185,7 +185,7 @@ def canvas_size(
                 f"canvas must be positive. Received: canvas={canvas!r}"
             )
         return size
-    if type(source).example is ImageSource.example:
+    if not source._has_example:
         raise ValueError(
             f"canvas must be given: how large the images of {source!r} are is "
             "not known, and programs for views on the device have static "

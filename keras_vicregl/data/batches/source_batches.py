@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from keras_vicregl.data._checks import check_integer
+from keras_vicregl.data._checks import check_example, check_integer
 from keras_vicregl.data.batches.canvas import Canvas, canvas_size
 from keras_vicregl.data.batches.epoch_batches import EpochBatches, Order
 from keras_vicregl.data.sources.image_source import ImageSource
@@ -20,6 +20,7 @@ from keras_vicregl.views import MultiView
 from keras_vicregl.views.keys import (
     IMAGES,
     LABELS,
+    NO_LABEL,
     PARAMETERS,
     SOURCE_SIZE,
 )
@@ -183,14 +184,16 @@ class _Making(NamedTuple):
             for seeds in second:
                 yield self._put_together(seeds, made)
 
-    def _read(self, index: int) -> tuple[np.ndarray, tuple[int, int], Any]:
+    def _read(self, index: int) -> tuple[np.ndarray, tuple[int, int], int]:
         """An image as it goes on the canvas, its size before, its label."""
         example = self.source._for_views(index)
+        has_labels = self.source.num_classes is not None
+        check_example(example, (IMAGES, LABELS) if has_labels else (IMAGES,))
         image = example[IMAGES]
         return (
             self.canvas.reduced(image, index),
             image.shape[:2],
-            example.get(LABELS),
+            example[LABELS] if has_labels else NO_LABEL,
         )
 
     def _put_together(self, seeds: np.ndarray, made: Iterator) -> _Made:
@@ -198,7 +201,6 @@ class _Making(NamedTuple):
         images = np.zeros((count, *self.canvas.size, 3), np.uint8)
         sizes = np.zeros((2, count, 2), np.int64)
         labels = np.zeros(count, np.int32)
-        has_labels = False
         good, failures = [], []
         for row, (index, value, error) in enumerate(
             itertools.islice(made, count)
@@ -207,11 +209,9 @@ class _Making(NamedTuple):
                 reason = self.source._reason(index, error)
                 failures.append((index, reason))
                 continue
-            image, sizes[0, row], label = value
+            image, sizes[0, row], labels[row] = value
             height, width = sizes[1, row] = image.shape[:2]
             images[row, :height, :width] = image
-            if label is not None:
-                has_labels, labels[row] = True, label
             good.append(row)
         if not good:
             return _Made(None, failures)
@@ -226,7 +226,7 @@ class _Making(NamedTuple):
             PARAMETERS: self.canvas.drawn(*sizes, seeds),
             SOURCE_SIZE: sizes[0].astype(np.float32),
         }
-        if has_labels:
+        if self.source.num_classes is not None:
             batch[LABELS] = labels
         return _Made(batch, failures)
 

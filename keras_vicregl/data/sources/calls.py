@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from keras_vicregl.data._checks import check_example
 from keras_vicregl.data.boxes import BOX_CLASSES, BOXES
 from keras_vicregl.views.keys import IMAGES, LABELS, MASKS
 
@@ -31,6 +32,7 @@ def called(source: ImageSource) -> Callable[[Any, Any], dict[str, tf.Tensor]]:
 
     def call(index: np.int64) -> list[np.ndarray]:
         example = source.example(int(index))
+        check_example(example, list(specs))
         return [
             np.asarray(example[key], spec.dtype.as_numpy_dtype)
             for key, spec in specs.items()

@@ -222,9 +222,14 @@ class ImageSource:
         unreadable.none_at_all()
         unreadable.tell()
 
+    @property
+    def _has_example(self) -> bool:
+        """Whether Python can read this, and not TensorFlow alone."""
+        return type(self).example is not ImageSource.example
+
     def check_readable_in_python(self) -> None:
         """Raises a ModuleNotFoundError where TensorFlow alone can read this."""
-        if type(self).example is ImageSource.example:
+        if not self._has_example:
             raise needs_tensorflow(
                 f"The images of {self.name}, a stream or data set of "
                 "TensorFlow's,"
@@ -333,7 +338,7 @@ class ImageSource:
         """
         from keras_vicregl.data.sources.calls import called
 
-        if type(self).example is ImageSource.example:
+        if not self._has_example:
             raise NotImplementedError
         return called(self)
 

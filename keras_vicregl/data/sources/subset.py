@@ -141,6 +141,10 @@ class SomeOf(ImageSource):
         indices = tf.constant(self._indices)
         return lambda index, element: read(tf.gather(indices, index), element)
 
+    @property
+    def _has_example(self) -> bool:
+        return self._source._has_example
+
     def example(self, index: int) -> dict[str, np.ndarray]:
         """See `ImageSource.example`."""
         return self._source.example(int(self._indices[index]))

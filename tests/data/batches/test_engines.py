@@ -329,6 +329,30 @@ def test_one_function_makes_a_source_of_both_engines():
         keras.tree.map_structure(np.testing.assert_array_equal, one, other)
 
 
+@pytest.mark.parametrize("engine", ["python", "tensorflow"])
+@pytest.mark.parametrize(
+    ("example", "message"),
+    [
+        ({"images": np.zeros((9, 9, 3))}, "not float64 of shape .9, 9, 3."),
+        ({"images": np.zeros((9, 9), np.uint8)}, "not uint8 of shape .9, 9."),
+        ({"images": np.zeros((9, 9, 3), np.uint8)}, "'labels' are missing"),
+    ],
+)
+def test_examples_of_another_form_are_refused(engine, example, message):
+    labels = {} if "labels" in message else {"labels": np.int32(0)}
+
+    class Wrong(ImageSource):
+        def example(self, index):
+            return {**example, **labels}
+
+    source = Wrong("wrong", 4, num_classes=1)
+    with pytest.raises(
+        (ValueError, tf.errors.InvalidArgumentError), match=message
+    ) as error:
+        next(iter(batches_of(source, engine, canvas=12)))
+    assert "wrong[" in str(error.value)
+
+
 def test_arrays_of_one_size_have_batches_of_their_own():
     images = np.zeros((8, 10, 12, 3), np.uint8)
     batches = batches_of({"images": images}, "python")

@@ -131,3 +131,16 @@ def test_views():
     np.testing.assert_array_equal(
         found[0][0]["views"][0][2], found[0][0]["views"][0][1]
     )
+
+
+def test_without_example_it_is_for_tensorflow_alone():
+    views = MultiView.scenes(size=32, on="device")
+    for source in (pictures(), subset(pictures(), np.array([1, 4]))):
+        with pytest.raises(ModuleNotFoundError, match="pictures, .* need Ten"):
+            view_batches(source, views, batch_size=2, seed=0, engine="python")
+        with pytest.raises(ModuleNotFoundError, match="need TensorFlow"):
+            source.examples_in_python()
+        with pytest.raises(ValueError, match="canvas must be given"):
+            view_batches(source, views, batch_size=2, seed=0)
+        batches = view_batches(source, views, batch_size=2, seed=0, canvas=50)
+        assert next(iter(batches))[0]["images"].shape == (2, 50, 50, 3)
