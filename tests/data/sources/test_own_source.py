@@ -136,7 +136,7 @@ def test_views():
 def test_without_example_it_is_for_tensorflow_alone():
     views = MultiView.scenes(size=32, on="device")
     for source in (pictures(), subset(pictures(), np.array([1, 4]))):
-        with pytest.raises(ModuleNotFoundError, match="pictures, .* need Ten"):
+        with pytest.raises(ModuleNotFoundError, match=r"pictures, .* need Ten"):
             view_batches(source, views, batch_size=2, seed=0, engine="python")
         with pytest.raises(ModuleNotFoundError, match="need TensorFlow"):
             source.examples_in_python()
