@@ -37,9 +37,8 @@ class SourceBatches(EpochBatches):
     Threads read and decode examples, and one more puts them into batches,
     `prefetch` of them ahead of `fit`, over the ends of epochs too.
 
-    Measured with JPEG files of 500 x 375 on two cores: threads reach what
-    Grain's processes do (0.9 to 1.1 thousand images a second, Grain's threads
-    0.6 to 0.75), and need nothing sent between processes: so neither is used.
+    Threads, and not processes or Grain, since these were no faster
+    (`docs/architecture.md` has the figures).
 
     Args:
         source: What `load` returns, of images that may differ in size.
