@@ -67,19 +67,37 @@ def check_interval(
 
 
 def check_channels(
-    name: str, value: Any, *, positive: bool = False
-) -> tuple[float, float, float]:
-    """Return `value` as three floats, one a channel."""
-    wanted = "three positive numbers" if positive else "three numbers"
-    message = f"{name} must be {wanted}, one a channel. Got {value!r}."
-    if not isinstance(value, Sequence) or len(value) != 3:
+    name: str, value: Any, channels: int = 3, *, positive: bool = False
+) -> tuple[float, ...]:
+    """Return `value` as floats, one a channel."""
+    count = "three" if channels == 3 else str(channels)
+    sign = "positive " if positive else ""
+    plural = "" if channels == 1 else "s"
+    message = (
+        f"{name} must be {count} {sign}number{plural}, one a channel. Got "
+        f"{value!r}."
+    )
+    if not isinstance(value, Sequence) or len(value) != channels:
         raise ValueError(message)
     if not all(_is_number(number) for number in value):
         raise ValueError(message)
     if positive and min(value) <= 0.0:
         raise ValueError(message)
-    red, green, blue = map(float, value)
-    return red, green, blue
+    return tuple(map(float, value))
+
+
+def refuse_colors(channels: int, **strengths: float) -> None:
+    """Raise a ValueError for changes of colour of what has no colours."""
+    given = {name: value for name, value in strengths.items() if value}
+    if channels == 3 or not given:
+        return
+    words = ", ".join(f"{name}={value:g}" for name, value in given.items())
+    ways = ", ".join(f"{name}=0" for name in strengths)
+    raise ValueError(
+        f"{', '.join(given)}: colours are for RGB alone, and these images have "
+        f"{channels} channel{'s' * (channels > 1)}. Got {words}. Pass {ways}; "
+        "MultiView.for_channels has changes that suit any channels."
+    )
 
 
 def _is_number(value: Any) -> bool:

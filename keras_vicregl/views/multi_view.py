@@ -13,14 +13,25 @@ import numpy as np
 from keras_vicregl.views._checks import (
     check_channels,
     check_choice,
+    check_count,
     check_integer,
     check_number,
     check_probability,
+    refuse_colors,
 )
 from keras_vicregl.views.device_inputs import device_inputs
 from keras_vicregl.views.drawing import stateless
 from keras_vicregl.views.drawing.parameters import SharedOptions, draw_groups
-from keras_vicregl.views.normalization import IMAGENET_MEAN, IMAGENET_STD
+from keras_vicregl.views.normalization import (
+    Normalization,
+    default_mean,
+    default_std,
+)
+from keras_vicregl.views.values import (
+    ChannelStatistics,
+    ValueRange,
+    check_value_range,
+)
 from keras_vicregl.views.view_group import ViewGroup
 
 if TYPE_CHECKING:
@@ -37,6 +48,29 @@ SCENES_COLORS = {
 }
 
 
+# What suits images of any channels: nothing is known of colours, and values
+# turned around (solarised) are of things that there are not.
+CHANNELS_CHANGES = {
+    "brightness": 0.4,
+    "contrast": 0.4,
+    "saturation": 0.0,
+    "hue": 0.0,
+    "gamma": 0.3,
+    "noise": 0.05,
+    "jitter": 0.8,
+    "grayscale": 0.0,
+}
+
+
+_OF_OTHER_IMAGES = {
+    "channels": 3,
+    "value_range": None,
+    "gamma": 0.0,
+    "noise": 0.0,
+    "per_channel": False,
+}
+
+
 @keras.saving.register_keras_serializable(package="keras_vicregl")
 class MultiView(keras.layers.Layer):
     """Make the views of images, each with its map to the source.
@@ -46,6 +80,11 @@ class MultiView(keras.layers.Layer):
     normalisation (appendix of the VICRegL paper). Views 0 and 1 are the large
     ones that the global criterion pairs with all others, so the group of the
     large views comes first.
+
+    Images may have any number of channels C, and with `value_range` values of
+    any kind: 12 or 16 bits, reflectances, counts. Of other channels than RGB
+    there are brightness, contrast, gamma and noise, but no colours: saturation,
+    hue and grayscale must be 0. `for_channels` has a recipe.
 
     With a key `"seeds"` a view depends on its example's seed only, whatever the
     batch and however many threads make views. Two numbers an example, the run's
@@ -58,15 +97,30 @@ class MultiView(keras.layers.Layer):
         track_flips: whether the maps know of flips. The authors' release
             ignores them; `False` reproduces it.
         brightness: largest change of the brightness, see `ColorJitter`.
-        contrast: largest change of the contrast.
-        saturation: largest change of the saturation.
-        hue: largest turn of the hue.
-        jitter: probability of colour jitter.
-        grayscale: probability of grey values.
-        mean: three numbers, see `Normalize`.
-        std: three numbers. The authors' release pretrains with 0.228 in the
-            first place. The backbone that is trained on the views of
-            `view_batches` remembers both, for evaluation and export.
+        contrast: largest change of the contrast: a blend with the mean of the
+            grey values of RGB, of other channels with the mean of each.
+        saturation: largest change of the saturation, of RGB.
+        hue: largest turn of the hue, of RGB.
+        jitter: probability of colour jitter, and of gamma and noise.
+        grayscale: probability of grey values, of RGB.
+        mean: C numbers, the channels' means on a scale of [0, 1], see
+            `Normalize`. By default ImageNet's, and where C is not 3, 0.5.
+        std: C numbers, their standard deviations. By default ImageNet's, and
+            where C is not 3, 0.25. The authors' release pretrains with 0.228 in
+            the first place. The backbone that is trained on the views of
+            `view_batches` remembers mean, deviation and range, for evaluation
+            and export.
+        channels: number of channels C.
+        value_range: pair `(low, high)`, the values of images that become 0 and
+            1, or C such pairs, one a channel; values beyond become 0 and 1 too.
+            What `keras_vicregl.data.channel_statistics` finds has such pairs.
+            By default images have values of 0 to 255.
+        gamma: x becomes x^g on a scale of [0, 1], g = exp(u), u uniform in
+            [-gamma, gamma].
+        noise: largest standard deviation of Gaussian noise, which every pixel
+            and channel gets, on a scale of [0, 1]; it is drawn uniformly.
+        per_channel: whether brightness, contrast and gamma are drawn for each
+            channel by itself, instead of once for all.
         interpolation: see `RandomResizedCrop`.
         antialias: see `RandomResizedCrop`.
         return_masks: whether to return the views of `"segmentation_masks"`.
@@ -86,13 +140,14 @@ class MultiView(keras.layers.Layer):
             compute dtype, by default float32.
 
     Inputs:
-        Dictionary with `"images"` (B, H, W, 3) or (H, W, 3), uint8 or floating
-        point in [0, 255], and optionally `"labels"`, `"segmentation_masks"`
+        Dictionary with `"images"` (B, H, W, C) or (H, W, C), uint8 or floating
+        point in [0, 255], with `value_range` uint8, uint16 or floating point of
+        any finite values, and optionally `"labels"`, `"segmentation_masks"`
         (B, H, W, 1), `"seeds"` (B, 2) int32 or int64, and, from earlier layers,
         `"view_to_source"` (B, 2, 3) and `"source_size"` (B, 2).
 
     Outputs:
-        Dictionary with `"views"`, tuple of (B, h, w, 3), normalised;
+        Dictionary with `"views"`, tuple of (B, h, w, C), normalised;
         `"view_to_source"`, tuple of (B, 2, 3) float32, from normalised
         coordinates of the view to pixels (x, y) of the source; `"source_size"`
         (B, 2) float32, height and width; with `return_masks`, `"view_masks"`,
@@ -133,8 +188,8 @@ class MultiView(keras.layers.Layer):
         hue: float = 0.1,
         jitter: float = 0.8,
         grayscale: float = 0.2,
-        mean: tuple[float, float, float] = IMAGENET_MEAN,
-        std: tuple[float, float, float] = IMAGENET_STD,
+        mean: tuple[float, ...] | None = None,
+        std: tuple[float, ...] | None = None,
         interpolation: str = "bicubic",
         antialias: bool = True,
         return_masks: bool = False,
@@ -143,11 +198,18 @@ class MultiView(keras.layers.Layer):
         jit_compile: bool = True,
         seed: int | None = None,
         stream: int = 0,
+        channels: int = 3,
+        value_range: ValueRange | None = None,
+        gamma: float = 0.0,
+        noise: float = 0.0,
+        per_channel: bool = False,
         **kwargs: Any,
     ) -> None:
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
         self.groups = _check_groups(groups)
+        self.channels = check_count("channels", channels)
+        self.value_range = check_value_range(value_range, self.channels)
         self.flip = check_probability("flip", flip)
         self.track_flips = bool(track_flips)
         self.brightness = check_number("brightness", brightness, 0.0)
@@ -156,8 +218,14 @@ class MultiView(keras.layers.Layer):
         self.hue = check_number("hue", hue, 0.0, 0.5)
         self.jitter = check_probability("jitter", jitter)
         self.grayscale = check_probability("grayscale", grayscale)
-        self.mean = check_channels("mean", mean)
-        self.std = check_channels("std", std, positive=True)
+        self.gamma = check_number("gamma", gamma, 0.0, 3.0)
+        self.noise = check_number("noise", noise, 0.0, 1.0)
+        self.per_channel = bool(per_channel)
+        self._check_changes(faithful)
+        mean = default_mean(self.channels) if mean is None else mean
+        std = default_std(self.channels) if std is None else std
+        self.mean = check_channels("mean", mean, self.channels)
+        self.std = check_channels("std", std, self.channels, positive=True)
         self.interpolation = check_choice(
             "interpolation", interpolation, ("nearest", "bilinear", "bicubic")
         )
@@ -249,6 +317,67 @@ class MultiView(keras.layers.Layer):
         )
         return cls([group], **{**SCENES_COLORS, **kwargs})
 
+    @classmethod
+    def for_channels(
+        cls,
+        channels: int | ChannelStatistics,
+        size: int | tuple[int, int] = 224,
+        scale: tuple[float, float] = (0.2, 1.0),
+        blur: tuple[float, ...] = (0.5,),
+        blur_sigma: tuple[float, float] = (0.1, 2.0),
+        **kwargs: Any,
+    ) -> MultiView:
+        """Two views of images of any number of channels.
+
+        A start for images that are no photographs: brightness, contrast, gamma,
+        noise and blur, but no colours and no solarising. With what
+        `channel_statistics` finds, values are mapped and normalised by what the
+        images have, and raw images of any depth go in:
+
+            statistics = channel_statistics(images)  # (N, H, W, C)
+            views = MultiView.for_channels(statistics, size=96)
+            batches = view_batches(load(images), views, batch_size=256, seed=0)
+
+        Args:
+            channels: their number, or what
+                `keras_vicregl.data.channel_statistics` returns, whose number,
+                range, mean and deviation are taken.
+            size: rows and columns of a view.
+            scale: pair, smallest and largest fraction of the image's area.
+            blur: probabilities of a blur, see `ViewGroup`.
+            blur_sigma: pair, standard deviations of the blur in pixels.
+            **kwargs: arguments of `MultiView` other than `groups`.
+
+        Raises:
+            ValueError: for arguments outside of their range, and if the
+                percentiles of a channel are the same.
+
+        Example:
+
+        >>> from keras_vicregl.views import MultiView
+        >>> views = MultiView.for_channels(4, size=64, value_range=(0, 4095))
+        >>> views.channels, views.hue, views.gamma
+        (4, 0.0, 0.3)
+        """
+        group = ViewGroup(
+            size,
+            2,
+            scale=scale,
+            blur=blur,
+            solarize=(0.0,),
+            blur_sigma=blur_sigma,
+        )
+        if isinstance(channels, ChannelStatistics):
+            known = channels.as_arguments(kwargs.get("value_range"))
+        else:
+            known = {"channels": channels}
+        return cls([group], **{**CHANNELS_CHANGES, **known, **kwargs})
+
+    @property
+    def normalization(self) -> Normalization:
+        """How the values of images become those of views."""
+        return Normalization(self.mean, self.std, self.value_range)
+
     @staticmethod
     def to_fit(batch: Mapping[str, Any]) -> tuple[Any, ...]:
         """Arrange a dictionary of views as `Model.fit` takes it.
@@ -310,8 +439,12 @@ class MultiView(keras.layers.Layer):
             left, height and width of the crop in whole pixels; `"flips"`
             (B, n), 0 or 1; `"matrix"` and `"from_mean"` (B, n, 3, 3), a pixel x
             in [0, 255] becoming `matrix @ x + from_mean @ mean`, with the mean
-            over the view; `"sigma"` (B, n), the blur in pixels, 0 for none;
-            `"solarize"` (B, n), 0 or 1; `"view_to_source"` (B, n, 2, 3). All
+            over the view, or if the channels are not RGB, or have draws of
+            their own, `"gain"` and `"lift"` (B, n, C), each becoming
+            `gain * x + lift * mean`; `"sigma"` (B, n), the blur in pixels, 0
+            for none; `"solarize"` (B, n), 0 or 1; `"view_to_source"` (B, n, 2,
+            3); and with `gamma` the exponents `"gamma"` (B, n, 1 or C), with
+            `noise` `"noise"` (B, n, 2), its deviation of 255 and its seed. All
             float32.
 
         Example:
@@ -437,6 +570,7 @@ class MultiView(keras.layers.Layer):
                 antialias=self.antialias,
                 mean=self.mean,
                 std=self.std,
+                value_range=self.value_range,
                 largest_sigma=max(group.blur) and group.blur_sigma[1],
                 solarizes=max(group.solarize) > 0.0,
                 dtype=self.compute_dtype,
@@ -444,6 +578,28 @@ class MultiView(keras.layers.Layer):
             )
             for group in self.groups
         )
+
+    def _check_changes(self, faithful: bool) -> None:
+        colors = {
+            name: getattr(self, name)
+            for name in ("saturation", "hue", "grayscale")
+        }
+        refuse_colors(self.channels, **colors)
+        if self.per_channel and any(colors.values()):
+            raise ValueError(
+                "per_channel=True changes each channel by itself, and "
+                "saturation, hue and grayscale change all together. Got "
+                + ", ".join(
+                    f"{name}={value:g}" for name, value in colors.items()
+                )
+                + ": pass 0 for these, or leave per_channel out."
+            )
+        if faithful and (self.gamma or self.noise or self.per_channel):
+            raise ValueError(
+                "faithful=True has what torchvision and PIL have. Got "
+                f"gamma={self.gamma:g}, noise={self.noise:g}, "
+                f"per_channel={self.per_channel}: leave one or the other out."
+            )
 
     def _make_host(self) -> HostViews:
         from keras_vicregl.views.rendering.host import HostViews
@@ -473,6 +629,13 @@ class MultiView(keras.layers.Layer):
             "jit_compile": self.jit_compile,
             "seed": self.seed,
             "stream": self.stream,
+            # Of RGB of 8 bits, configurations, and the runs and files that have
+            # them, are those of before there were other images.
+            **{
+                name: getattr(self, name)
+                for name, default in _OF_OTHER_IMAGES.items()
+                if getattr(self, name) != default
+            },
         }
 
 

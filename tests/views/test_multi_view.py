@@ -263,6 +263,67 @@ def test_layers_come_back_from_their_configuration(name):
     assert_same(again(batch), layer(batch))
 
 
+@pytest.mark.parametrize("ranges", [(3, 700.0), [(0, 1)] * 3 + [(2, 90)]])
+def test_views_of_other_images_come_back_from_their_configuration(ranges):
+    layer = make_views(
+        GROUPS, channels=4, value_range=ranges, gamma=0.2, noise=0.1,
+        per_channel=True, saturation=0.0, hue=0.0, grayscale=0.0,
+        mean=[0.1, 0.2, 0.3, 0.4], std=(1.0, 2.0, 3.0, 4.0), on="device",
+    )  # fmt: skip
+    text = json.dumps(keras.saving.serialize_keras_object(layer))
+    again = keras.saving.deserialize_keras_object(json.loads(text))
+    assert again.get_config() == layer.get_config()
+    assert again.normalization == layer.normalization
+    np.testing.assert_array_equal(again.value_range, ranges)
+    assert (again.channels, again.gamma, again.noise) == (4, 0.2, 0.1)
+    assert again.per_channel
+    blur = RandomGaussianBlur(channels=2, seed=1)
+    assert type(blur).from_config(blur.get_config()).channels == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"value_range": (1, 1)}, "low < high"),
+        ({"value_range": (1e9, 1e9 + 1)}, "low < high"),
+        ({"value_range": [(0, 1), (0, 1), (5, 5), (0, 1)]}, "of channel 2"),
+        ({"value_range": (0, float("nan"))}, "finite"),
+        ({"value_range": [(0, 1), (0, 2)]}, "each of the 4 channels"),
+        ({"value_range": "percentiles"}, "pair of finite numbers"),
+        ({"hue": 0.1}, "4 channels. Got hue=0.1. Pass .*hue=0"),
+        ({"grayscale": 0.2, "saturation": 1}, "saturation, grayscale: colours"),
+        ({"mean": (0.5, 0.5, 0.5)}, "mean must be 4 numbers"),
+        ({"std": (0.5, 0.5, 0.5, 0)}, "std must be 4 positive numbers"),
+        ({"faithful": True, "noise": 0.1}, "leave one or the other out"),
+        ({"channels": 0}, "channels must be an integer"),
+        ({"channels": 3, "per_channel": True, "hue": 0.1}, "per_channel=True"),
+        ({"gamma": -1}, "gamma must be a number"),
+        ({"noise": 10}, "noise must be a number"),
+    ],
+)
+def test_what_no_channels_can_have_is_refused(options, message):
+    others = dict.fromkeys(("saturation", "hue", "grayscale"), 0.0)
+    with pytest.raises(ValueError, match=message):
+        MultiView(GROUPS, **{"channels": 4, **others, **options})
+
+
+def test_faithful_views_of_any_channels_are_close_to_the_fused():
+    rng = np.random.default_rng(0)
+    images = rng.uniform(-1, 1, (4, *SOURCE, 5)).astype("float32")
+    seeds = np.stack([np.full(4, 5), np.arange(4)], 1)
+    groups = [ViewGroup(24, 2, blur=(0.5,), solarize=(0.0,))]
+    views = [
+        make_views(
+            groups, faithful=faithful, channels=5, value_range=(-1, 1),
+            saturation=0.0, hue=0.0, grayscale=0.0,
+        )({"images": images, "seeds": seeds})["views"]
+        for faithful in (False, True)
+    ]  # fmt: skip
+    for fused, faithful in zip(*views, strict=True):
+        # In deviations of a quarter of the range: clipped once, or each time.
+        assert np.abs(to_numpy(fused) - to_numpy(faithful)).mean() < 0.03
+
+
 def required_arguments(layer):
     config = layer.get_config()
     needed = {MultiView: ["groups"], RandomResizedCrop: ["height", "width"]}

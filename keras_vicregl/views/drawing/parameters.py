@@ -16,6 +16,13 @@ from keras_vicregl.views.drawing import stateless
 from keras_vicregl.views.drawing.arrays import cast, namespace
 from keras_vicregl.views.drawing.boxes import DRAWS_PER_BOX, sample_boxes
 from keras_vicregl.views.drawing.color_matrix import color_matrices
+from keras_vicregl.views.drawing.value_changes import (
+    exponents,
+    gain_and_lift,
+    noise_of,
+    own_draws,
+    value_draws,
+)
 from keras_vicregl.views.view_group import ViewGroup
 
 # Layers whose draws are those of the single layers of the same name.
@@ -41,6 +48,15 @@ class SharedOptions:
     hue: float
     jitter: float
     grayscale: float
+    channels: int = 3
+    gamma: float = 0.0
+    noise: float = 0.0
+    per_channel: bool = False
+
+    @property
+    def mixes_channels(self) -> bool:
+        """Whether the changes are those of colours: of RGB, all together."""
+        return self.channels == 3 and not self.per_channel
 
 
 def draw_groups(
@@ -85,9 +101,12 @@ def draw_group(
     Returns:
         Dictionary of float32 arrays: `"boxes"` (B, n, 4), top, left, height and
         width in whole pixels of the image; `"flips"` (B, n), 0 or 1;
-        `"matrix"` and `"from_mean"` (B, n, 3, 3), see `color_matrices`;
-        `"sigma"` (B, n), the blur's standard deviation in pixels of the view, 0
-        for none; `"solarize"` (B, n), 0 or 1; `"view_to_source"` (B, n, 2, 3).
+        `"matrix"` and `"from_mean"` (B, n, 3, 3), see `color_matrices`, or of
+        other channels than RGB `"gain"` and `"lift"` (B, n, C), see
+        `gain_and_lift`; `"gamma"` (B, n, 1 or C) and `"noise"` (B, n, 2), see
+        `noise_of`, where there may be any; `"sigma"` (B, n), the blur's
+        standard deviation in pixels of the view, 0 for none; `"solarize"`
+        (B, n), 0 or 1; `"view_to_source"` (B, n, 2, 3).
     """
     xp = namespace(keys)
     n = group.count
@@ -96,8 +115,9 @@ def draw_group(
         [stateless.stream_name(f"{layer}/{view}") for layer in _STREAMS]
         for view in views
     ]
-    keys = stateless.fold_all(keys, np.array(names, "uint64"))
-    draws = stateless.uniform(keys, DRAWS_PER_BOX + 1)  # (B, n, streams, count)
+    streams = stateless.fold_all(keys, np.array(names, "uint64"))
+    # (B, n, streams, count)
+    draws = stateless.uniform(streams, DRAWS_PER_BOX + 1)
 
     crop = draws[:, :, _CROP]
     each_has_a_size = len(size.shape) == 2
@@ -109,24 +129,13 @@ def draw_group(
     )
     boxes = xp.reshape(boxes, (-1, n, 4))
     flips = _chosen(crop[..., DRAWS_PER_BOX], options.flip)
-    jitter = draws[:, :, _JITTER, :9]
-    strengths = [options.brightness, options.contrast, options.saturation]
-    factors = jitter_factors(jitter[..., 1:4], strengths)
-    matrix, from_mean = color_matrices(
-        factors,
-        jitter_shift(jitter[..., 4], options.hue),
-        ranks=jitter[..., 5:],
-        jittered=_chosen(jitter[..., 0], options.jitter),
-        gray=_chosen(draws[:, :, _GRAY, 0], options.grayscale),
-    )
     blur = draws[:, :, _BLUR]
     low, high = np.float32(group.blur_sigma)
     sigma = low + (high - low) * blur[..., 1]
     return {
         "boxes": cast(boxes, "float32"),
         "flips": flips,
-        "matrix": matrix,
-        "from_mean": from_mean,
+        **_changes(keys, draws, first_view, n, options),
         "sigma": sigma * _chosen(blur[..., 0], _repeated(group.blur, n)),
         "solarize": _chosen(
             draws[:, :, _SOLARIZE, 0], _repeated(group.solarize, n)
@@ -140,8 +149,51 @@ def draw_group(
     }
 
 
+def _changes(
+    keys: Any, draws: Any, first_view: int, n: int, options: SharedOptions
+) -> dict[str, Any]:
+    """What changes the values of the views, see `draw_group`."""
+    jitter = draws[:, :, _JITTER, :9]
+    strengths = [options.brightness, options.contrast, options.saturation]
+    jittered = _chosen(jitter[..., 0], options.jitter)
+    if options.mixes_channels:
+        matrix, from_mean = color_matrices(
+            jitter_factors(jitter[..., 1:4], strengths),
+            jitter_shift(jitter[..., 4], options.hue),
+            ranks=jitter[..., 5:],
+            jittered=jittered,
+            gray=_chosen(draws[:, :, _GRAY, 0], options.grayscale),
+        )
+        changes = {"matrix": matrix, "from_mean": from_mean}
+        if not (options.gamma or options.noise):
+            return changes
+    else:
+        changes = {}
+    jittered = jittered[..., None]
+    own = options.channels if options.per_channel else 0
+    values = value_draws(keys, first_view, n, own)
+    if not options.mixes_channels:
+        drawn = [
+            own_draws(values, kind, own) if own else jitter[..., kind + 1, None]
+            for kind in (0, 1)
+        ]
+        factors = [
+            jitter_factors(each, strength)
+            for each, strength in zip(drawn, strengths[:2], strict=True)
+        ]
+        ones = np.ones(1 if own else options.channels, "float32")
+        gain, lift = gain_and_lift(*factors, jittered)
+        changes |= {"gain": gain * ones, "lift": lift * ones}
+    if options.gamma:
+        drawn = own_draws(values, 2, own) if own else values[..., :1]
+        changes["gamma"] = exponents(drawn, options.gamma, jittered)
+    if options.noise:
+        changes["noise"] = noise_of(values[..., 1:3], options.noise, jittered)
+    return changes
+
+
 def jitter_factors(draws: Any, strengths: Any) -> Any:
-    """Factors uniform in [max(0, 1 - x), 1 + x] of draws (..., 3)."""
+    """Factors uniform in [max(0, 1 - x), 1 + x] of draws (..., n or any)."""
     strengths = np.float32(strengths)
     low = np.maximum(np.float32(0.0), 1 - strengths)
     return low + (1 + strengths - low) * draws

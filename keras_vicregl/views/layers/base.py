@@ -6,7 +6,7 @@ from typing import Any
 from keras_cv.layers import VectorizedBaseImageAugmentationLayer
 
 from keras_vicregl._tensorflow import tf
-from keras_vicregl.views._checks import check_integer
+from keras_vicregl.views._checks import check_count, check_integer
 from keras_vicregl.views.drawing import stateless
 from keras_vicregl.views.keys import (
     IMAGES,
@@ -16,6 +16,7 @@ from keras_vicregl.views.keys import (
     VIEW_TO_SOURCE,
 )
 from keras_vicregl.views.pixels.tensors import shape_of
+from keras_vicregl.views.values import ValueRange
 
 
 class ViewLayer(VectorizedBaseImageAugmentationLayer):
@@ -36,14 +37,24 @@ class ViewLayer(VectorizedBaseImageAugmentationLayer):
             `keras.utils.set_random_seed` controls.
         stream: integer, tells layers of one class apart: two of them draw
             alike from the same `"seeds"` unless their streams differ.
+        channels: number of channels C of the images.
         **kwargs: arguments of `keras.layers.Layer`.
     """
 
+    # What becomes pixels in [0, 255]; None: the images are such.
+    value_range: ValueRange | None = None
+
     def __init__(
-        self, *, seed: int | None = None, stream: int = 0, **kwargs: Any
+        self,
+        *,
+        seed: int | None = None,
+        stream: int = 0,
+        channels: int = 3,
+        **kwargs: Any,
     ) -> None:
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
+        self.channels = check_count("channels", channels)
         self.seed = None if seed is None else check_integer("seed", seed)
         self.stream = check_integer("stream", stream)
         self._random_generator = None
@@ -57,7 +68,7 @@ class ViewLayer(VectorizedBaseImageAugmentationLayer):
 
         Args:
             inputs: dictionary of batched tensors, among them `"images"`,
-                (B, H, W, 3) uint8 or float32 in [0, 255].
+                (B, H, W, C) uint8 or float32 in [0, 255].
             keys: (B,) uint64, the examples' keys for this layer's draws.
 
         Returns:
@@ -83,6 +94,8 @@ class ViewLayer(VectorizedBaseImageAugmentationLayer):
             **super().get_config(),
             "seed": self.seed,
             "stream": self.stream,
+            # Of RGB, configurations are those of before there were others.
+            **({} if self.channels == 3 else {"channels": self.channels}),
         }
 
     def _batch_augment(self, inputs: dict[str, tf.Tensor]) -> dict[str, Any]:
@@ -101,7 +114,7 @@ class ViewLayer(VectorizedBaseImageAugmentationLayer):
         # keras-cv's hook for what comes in, before it tells batches from single
         # examples. Its own casts labels and masks to floating point.
         if not isinstance(inputs, dict):
-            return _checked_images(inputs, may_be_dark=False)
+            return self._checked_images(inputs, may_be_dark=False)
         if IMAGES not in inputs:
             raise ValueError(
                 f"the input dictionary must have the key {IMAGES!r}. Got the "
@@ -109,13 +122,31 @@ class ViewLayer(VectorizedBaseImageAugmentationLayer):
             )
         # Within a chain of layers a crop may be nearly black; only at its
         # beginning do small values betray images in [0, 1].
-        images = _checked_images(
+        images = self._checked_images(
             inputs[IMAGES], may_be_dark=VIEW_TO_SOURCE in inputs
         )
         inputs = {**tf.nest.map_structure(_as_tensor, inputs), IMAGES: images}
         if SEEDS in inputs:
             inputs[SEEDS] = _checked_seeds(inputs[SEEDS], images)
         return inputs
+
+    def _checked_images(self, images: Any, *, may_be_dark: bool) -> tf.Tensor:
+        if isinstance(images, tf.RaggedTensor):
+            raise ValueError(
+                "images of different sizes (a RaggedTensor) are not supported: "
+                "make views of single images, before batching."
+            )
+        images = tf.convert_to_tensor(images)
+        shape, channels = images.shape, self.channels
+        if shape.rank not in (3, 4) or shape[-1] != channels:
+            raise ValueError(
+                f"images must have shape (height, width, {channels}) or "
+                f"(batch, height, width, {channels}). Got shape {shape}"
+                f"{_advice_on_shape(shape, channels)}."
+            )
+        if self.value_range is not None:
+            return _checked_values(images)
+        return _checked_pixels(images, may_be_dark=may_be_dark)
 
 
 def with_geometry(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -156,40 +187,61 @@ def _as_tensor(value: Any) -> Any:
     return value if tf.is_tensor(value) else tf.convert_to_tensor(value)
 
 
-def _checked_images(images: Any, *, may_be_dark: bool) -> tf.Tensor:
-    if isinstance(images, tf.RaggedTensor):
-        raise ValueError(
-            "images of different sizes (a RaggedTensor) are not supported: "
-            "make views of single images, before batching."
-        )
-    images = tf.convert_to_tensor(images)
-    if images.shape.rank not in (3, 4) or images.shape[-1] != 3:
-        raise ValueError(
-            "images must have shape (height, width, 3) or (batch, height, "
-            f"width, 3). Got shape {images.shape}."
-        )
+def _advice_on_shape(shape: tf.TensorShape, channels: int) -> str:
+    if shape.rank in (3, 4) and shape[-3] == channels:
+        return ": move the channels to the end, np.moveaxis(images, -3, -1)"
+    if shape.rank == 4 or (shape.rank == 3 and (shape[-1] or 99) <= 16):
+        return f". For images of {shape[-1]} channels pass channels={shape[-1]}"
+    if channels == 1 and shape.rank in (2, 3):
+        return ": give them an axis of channels, images[..., None]"
+    return ""
+
+
+def _checked_pixels(images: tf.Tensor, *, may_be_dark: bool) -> tf.Tensor:
+    """Images in [0, 255]."""
     if images.dtype == tf.uint8:
         return images
     if not images.dtype.is_floating:
         raise ValueError(
             "images must be uint8, or floating point in [0, 255]. Got dtype "
-            f"{images.dtype.name}: cast them to uint8."
+            f"{images.dtype.name}: cast them to uint8, or have a MultiView map "
+            "them to [0, 255] by its value_range=(low, high)."
         )
     images = tf.cast(images, tf.float32)
     # A comparison with NaN is false, so this finds non-finite values too.
     _require(
         tf.reduce_all((images >= 0.0) & (images <= 255.0)),
         "images must be finite and in [0, 255]. Got values outside: scale them "
-        "to [0, 255], and normalise after all other layers.",
+        "to [0, 255], and normalise after all other layers. (MultiView takes "
+        "the range of other values as value_range.)",
     )
     if not may_be_dark:
         brightest = tf.reduce_max(images)
         _require(
             (brightest > 1.0) | (brightest <= 0.0),
             "images must be in [0, 255], but no value exceeds 1: they look "
-            "like images in [0, 1]. Multiply them by 255. (Images that really "
-            "are that dark pass as uint8.)",
+            "like images in [0, 1]. Multiply them by 255, or pass "
+            "value_range=(0, 1) to MultiView. (Images that really are that "
+            "dark pass as uint8.)",
         )
+    return images
+
+
+def _checked_values(images: tf.Tensor) -> tf.Tensor:
+    """Images of any values, which a range makes pixels of."""
+    if images.dtype in (tf.uint8, tf.uint16):
+        return images
+    if not images.dtype.is_floating:
+        raise ValueError(
+            "images must be uint8, uint16 or floating point. Got dtype "
+            f"{images.dtype.name}: cast them to float32."
+        )
+    images = tf.cast(images, tf.float32)
+    _require(
+        tf.reduce_all(tf.math.is_finite(images)),
+        "images must be finite. Got NaN or infinite values: replace them, as "
+        "np.nan_to_num does, or leave these images out.",
+    )
     return images
 
 

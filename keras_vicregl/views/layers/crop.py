@@ -50,16 +50,17 @@ class RandomResizedCrop(ViewLayer):
             resampling.
         track_flips: whether the map knows of these flips. The authors' release
             ignores them; `False` reproduces it.
-        **kwargs: `seed`, `stream` and arguments of `keras.layers.Layer`.
+        **kwargs: `seed`, `stream`, `channels` and arguments of
+            `keras.layers.Layer`.
 
     Inputs:
-        Image, (H, W, 3) or (B, H, W, 3), uint8 or floating point in [0, 255];
+        Image, (H, W, C) or (B, H, W, C), uint8 or floating point in [0, 255];
         or a dictionary with it under `"images"` and optionally
         `"segmentation_masks"` (B, H, W, 1), `"view_to_source"` (B, 2, 3),
         `"source_size"` (B, 2) and `"seeds"` (B, 2).
 
     Outputs:
-        The same structure with (B, height, width, 3) float32 images in
+        The same structure with (B, height, width, C) float32 images in
         [0, 255]; a dictionary also has `"view_to_source"` and `"source_size"`.
 
     Raises:
@@ -160,7 +161,8 @@ class RandomHorizontalFlip(ViewLayer):
         track: whether `"view_to_source"` knows of the flip. The authors'
             release ignores flips when it matches positions; `False` reproduces
             it.
-        **kwargs: `seed`, `stream` and arguments of `keras.layers.Layer`.
+        **kwargs: `seed`, `stream`, `channels` and arguments of
+            `keras.layers.Layer`.
 
     Inputs and outputs are those of `RandomResizedCrop`, the size of the images
     unchanged.

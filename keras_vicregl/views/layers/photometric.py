@@ -11,6 +11,7 @@ from keras_vicregl.views._checks import (
     check_interval,
     check_number,
     check_probability,
+    refuse_colors,
 )
 from keras_vicregl.views.drawing import stateless
 from keras_vicregl.views.drawing.parameters import jitter_factors, jitter_shift
@@ -24,8 +25,8 @@ from keras_vicregl.views.pixels.tensors import apply_to, as_float
 class PhotometricLayer(ViewLayer):
     """Base of the layers that change the pixels of a view and nothing else.
 
-    A subclass implements `adjust(pixels, keys)`. Inputs are images, (H, W, 3)
-    or (B, H, W, 3), uint8 or floating point in [0, 255], or a dictionary with
+    A subclass implements `adjust(pixels, keys)`. Inputs are images, (H, W, C)
+    or (B, H, W, C), uint8 or floating point in [0, 255], or a dictionary with
     them under `"images"`; outputs have the same structure with float32 images.
     All other keys of a dictionary are kept.
     """
@@ -34,11 +35,11 @@ class PhotometricLayer(ViewLayer):
         """Change pixels.
 
         Args:
-            pixels: (B, 3, H, W) float32 in [0, 255].
+            pixels: (B, C, H, W) float32 in [0, 255].
             keys: (B,) uint64, the examples' keys for this layer's draws.
 
         Returns:
-            (B, 3, H, W) float32.
+            (B, C, H, W) float32.
         """
         raise NotImplementedError
 
@@ -59,7 +60,8 @@ class RandomlyApplied(PhotometricLayer):
 
     Args:
         probability: probability that an image is changed.
-        **kwargs: `seed`, `stream` and arguments of `keras.layers.Layer`.
+        **kwargs: `seed`, `stream`, `channels` and arguments of
+            `keras.layers.Layer`.
     """
 
     draws_per_image = 0
@@ -72,11 +74,11 @@ class RandomlyApplied(PhotometricLayer):
         """Change the images drawn.
 
         Args:
-            pixels: (N, 3, H, W) float32 in [0, 255].
+            pixels: (N, C, H, W) float32 in [0, 255].
             draws: (N, draws_per_image), uniform in [0, 1).
 
         Returns:
-            (N, 3, H, W) float32 in [0, 255].
+            (N, C, H, W) float32 in [0, 255].
         """
         raise NotImplementedError
 
@@ -111,7 +113,8 @@ class ColorJitter(RandomlyApplied):
         saturation: x of the saturation.
         hue: largest turn of the hue, at most 0.5.
         probability: probability that an image is changed.
-        **kwargs: `seed`, `stream` and arguments of `keras.layers.Layer`.
+        **kwargs: `seed`, `stream`, `channels` and arguments of
+            `keras.layers.Layer`.
 
     Raises:
         ValueError: for arguments outside of their range, and for images of
@@ -143,6 +146,7 @@ class ColorJitter(RandomlyApplied):
         self.contrast = check_number("contrast", contrast, 0.0)
         self.saturation = check_number("saturation", saturation, 0.0)
         self.hue = check_number("hue", hue, 0.0, 0.5)
+        refuse_colors(self.channels, saturation=self.saturation, hue=self.hue)
 
     def change(self, pixels: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
         """Jitter (see `RandomlyApplied.change`)."""
@@ -169,7 +173,8 @@ class RandomGrayscale(RandomlyApplied):
 
     Args:
         probability: probability that an image is changed.
-        **kwargs: `seed`, `stream` and arguments of `keras.layers.Layer`.
+        **kwargs: `seed`, `stream`, `channels` and arguments of
+            `keras.layers.Layer`.
 
     Raises:
         ValueError: if `probability` is outside of [0, 1], and for images of
@@ -187,6 +192,7 @@ class RandomGrayscale(RandomlyApplied):
 
     def __init__(self, probability: float = 0.2, **kwargs: Any) -> None:
         super().__init__(probability, **kwargs)
+        refuse_colors(self.channels, probability=self.probability)
 
     def change(self, pixels: tf.Tensor, draws: tf.Tensor) -> tf.Tensor:
         """Take the grey values (see `RandomlyApplied.change`)."""
@@ -204,7 +210,8 @@ class RandomGaussianBlur(RandomlyApplied):
         sigma: pair, smallest and largest standard deviation in pixels; it is
             drawn uniformly between.
         probability: probability that an image is changed.
-        **kwargs: `seed`, `stream` and arguments of `keras.layers.Layer`.
+        **kwargs: `seed`, `stream`, `channels` and arguments of
+            `keras.layers.Layer`.
 
     Raises:
         ValueError: for arguments outside of their range, and for images of
@@ -250,7 +257,8 @@ class RandomSolarize(RandomlyApplied):
     Args:
         threshold: smallest value that is inverted.
         probability: probability that an image is changed.
-        **kwargs: `seed`, `stream` and arguments of `keras.layers.Layer`.
+        **kwargs: `seed`, `stream`, `channels` and arguments of
+            `keras.layers.Layer`.
 
     Raises:
         ValueError: for arguments outside of their range, and for images of
@@ -291,10 +299,10 @@ class Normalize(PhotometricLayer):
     It has to be the last layer: the others expect values in [0, 255].
 
     Args:
-        mean: three numbers, the channels' means on a scale of [0, 1]. The
-            default is that of ImageNet.
-        std: three positive numbers, the channels' standard deviations.
-        **kwargs: arguments of `keras.layers.Layer`.
+        mean: a number a channel, their means on a scale of [0, 1]. The default
+            is that of ImageNet.
+        std: a positive number a channel, their standard deviations.
+        **kwargs: `channels` and arguments of `keras.layers.Layer`.
 
     Raises:
         ValueError: for arguments outside of their range, and for images of
@@ -312,13 +320,13 @@ class Normalize(PhotometricLayer):
 
     def __init__(
         self,
-        mean: tuple[float, float, float] = IMAGENET_MEAN,
-        std: tuple[float, float, float] = IMAGENET_STD,
+        mean: tuple[float, ...] = IMAGENET_MEAN,
+        std: tuple[float, ...] = IMAGENET_STD,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.mean = check_channels("mean", mean)
-        self.std = check_channels("std", std, positive=True)
+        self.mean = check_channels("mean", mean, self.channels)
+        self.std = check_channels("std", std, self.channels, positive=True)
 
     def adjust(self, pixels: tf.Tensor, keys: tf.Tensor) -> tf.Tensor:
         """Normalise (see `PhotometricLayer.adjust`)."""

@@ -1,4 +1,4 @@
-"""Colour and blur on batches of planar pixels, (N, 3, height, width).
+"""Colour and blur on batches of planar pixels, (N, C, height, width).
 
 One plane a channel: sums over channels, blends and row operations then run over
 contiguous memory, which is several times faster in TensorFlow than with the
@@ -16,22 +16,22 @@ _BLUR_ROWS = 32
 
 
 def to_planar(images: tf.Tensor) -> tf.Tensor:
-    """Pixels (N, 3, H, W) of images (N, H, W, 3)."""
-    batch, height, width, _ = shape_of(images)
+    """Pixels (N, C, H, W) of images (N, H, W, C)."""
+    batch, height, width, channels = shape_of(images)
     # As matrices: TensorFlow's transposition of rank 3 is the faster one.
     planar = tf.transpose(
-        tf.reshape(images, [batch, height * width, 3]), [0, 2, 1]
+        tf.reshape(images, [batch, height * width, channels]), [0, 2, 1]
     )
-    return tf.reshape(planar, [batch, 3, height, width])
+    return tf.reshape(planar, [batch, channels, height, width])
 
 
 def to_channels_last(pixels: tf.Tensor) -> tf.Tensor:
-    """Images (N, H, W, 3) of pixels (N, 3, H, W)."""
-    batch, _, height, width = shape_of(pixels)
+    """Images (N, H, W, C) of pixels (N, C, H, W)."""
+    batch, channels, height, width = shape_of(pixels)
     images = tf.transpose(
-        tf.reshape(pixels, [batch, 3, height * width]), [0, 2, 1]
+        tf.reshape(pixels, [batch, channels, height * width]), [0, 2, 1]
     )
-    return tf.reshape(images, [batch, height, width, 3])
+    return tf.reshape(images, [batch, height, width, channels])
 
 
 def luminance(pixels: tf.Tensor) -> tf.Tensor:
@@ -46,7 +46,6 @@ def grayscale(pixels: tf.Tensor) -> tf.Tensor:
     return tf.tile(luminance(pixels)[:, None], [1, 3, 1, 1])
 
 
-@traced
 def jitter(
     pixels: tf.Tensor,
     factors: tf.Tensor,
@@ -56,14 +55,27 @@ def jitter(
     """Change brightness, contrast, saturation and hue, in each image's order.
 
     Args:
-        pixels: (N, 3, H, W).
+        pixels: (N, C, H, W).
         factors: (N, 3), of brightness, contrast and saturation.
-        shift: (N,), of the hue, in turns; None leaves the hue alone.
+        shift: (N,), of the hue, in turns; None leaves the hue alone. RGB only.
         ranks: (N, 4), numbers whose order is that of the four.
 
     Returns:
-        (N, 3, H, W) in [0, 255].
+        (N, C, H, W) in [0, 255].
     """
+    return _jitter(pixels, factors, shift, ranks, pixels.shape[1])
+
+
+@traced
+def _jitter(
+    pixels: tf.Tensor,
+    factors: tf.Tensor,
+    shift: tf.Tensor | None,
+    ranks: tf.Tensor,
+    channels: int,
+) -> tf.Tensor:
+    # What is traced for one number of channels is for no other.
+    pixels = tf.ensure_shape(pixels, (None, channels, None, None))
     order = tf.argsort(ranks[:, :3], axis=1)
     factors = tf.gather(factors, order, batch_dims=1)
     blends_before_hue = tf.reduce_sum(
@@ -85,16 +97,19 @@ def blend(
 
     Each is a blend, factor * pixels + (1 - factor) * other, clipped: the other
     is black for brightness, the mean of the grey values for contrast, and the
-    grey values themselves for saturation.
+    grey values themselves for saturation. Of other channels than RGB contrast
+    blends with the mean of each, and saturation changes nothing.
 
     Args:
-        pixels: (N, 3, H, W).
+        pixels: (N, C, H, W).
         factor: (N,), at least 0; 1 changes nothing.
         operation: (N,) integers: BRIGHTNESS, CONTRAST or SATURATION.
 
     Returns:
-        (N, 3, H, W) in [0, 255].
+        (N, C, H, W) in [0, 255].
     """
+    if pixels.shape[1] != 3:
+        return _blend_channels(pixels, factor, operation)
     gray = luminance(pixels)
     mean = tf.reduce_mean(gray, axis=[1, 2], keepdims=True)
 
@@ -105,6 +120,18 @@ def blend(
     other = weight_of(SATURATION) * gray + weight_of(CONTRAST) * mean
     blended = factor[:, None, None, None] * pixels + other[:, None]
     return tf.clip_by_value(blended, 0.0, 255.0)
+
+
+def _blend_channels(
+    pixels: tf.Tensor, factor: tf.Tensor, operation: tf.Tensor
+) -> tf.Tensor:
+    factor = tf.where(operation == SATURATION, 1.0, factor)[:, None, None, None]
+    mean = tf.reduce_mean(pixels, axis=[2, 3], keepdims=True)
+    contrast = tf.cast(tf.equal(operation, CONTRAST), tf.float32)
+    other = contrast[:, None, None, None] * mean
+    return tf.clip_by_value(
+        factor * pixels + (1.0 - factor) * other, 0.0, 255.0
+    )
 
 
 @traced
@@ -157,29 +184,29 @@ def gaussian_blur(
     """Blur with a Gaussian; the image goes on beyond its edges unchanged.
 
     Args:
-        pixels: (N, 3, H, W).
+        pixels: (N, C, H, W).
         sigma: (N,), standard deviations in pixels, positive.
         radius: taps on either side.
 
     Returns:
-        (N, 3, H, W).
+        (N, C, H, W).
     """
-    batch, _, height, width = shape_of(pixels)
+    batch, channels, height, width = shape_of(pixels)
     sigma = sigma[:, None]
-    planes = tf.reshape(pixels, [batch, 3, height, width])
+    planes = tf.reshape(pixels, [batch, channels, height, width])
     for rows, columns in ((height, width), (width, height)):
         # Blurs along the rows, then swaps them with the columns.
         planes = _blur_rows(planes, sigma, radius)
-        planes = tf.reshape(planes, [batch * 3, rows, columns])
+        planes = tf.reshape(planes, [batch * channels, rows, columns])
         planes = tf.transpose(planes, [0, 2, 1])
-        planes = tf.reshape(planes, [batch, 3, columns, rows])
+        planes = tf.reshape(planes, [batch, channels, columns, rows])
     return planes
 
 
 def _blur_rows(planes: tf.Tensor, sigma: tf.Tensor, radius: int) -> tf.Tensor:
     # One banded matrix an image, the same for every block of rows: as fast as a
     # matmul, without the zeros of one band matrix for the whole height.
-    batch, _, height, width = shape_of(planes)
+    batch, channels, height, width = shape_of(planes)
     blocks = -(-height // _BLUR_ROWS)
     row = tf.range(_BLUR_ROWS)
     tap = tf.range(_BLUR_ROWS + 2 * radius)
@@ -193,5 +220,5 @@ def _blur_rows(planes: tf.Tensor, sigma: tf.Tensor, radius: int) -> tf.Tensor:
     source = tf.clip_by_value(source, 0, height - 1)
     framed = tf.gather(planes, source, axis=2)
     blurred = tf.matmul(band[:, None, None], framed)
-    blurred = tf.reshape(blurred, [batch, 3, blocks * _BLUR_ROWS, width])
+    blurred = tf.reshape(blurred, [batch, channels, blocks * _BLUR_ROWS, width])
     return blurred[:, :, :height]

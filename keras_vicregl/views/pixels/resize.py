@@ -21,7 +21,7 @@ def resize(
     """Resize a box of every image, mirrored where asked.
 
     Args:
-        images: (B, H, W, 3), uint8 or float32.
+        images: (B, H, W, C), uint8 or float32 in [0, 255].
         boxes: (B, 4) int32: top, left, height, width.
         flips: (B,) boolean.
         height: rows of the result.
@@ -30,7 +30,7 @@ def resize(
         antialias: whether the kernel widens when a box is made smaller.
 
     Returns:
-        (B, height, width, 3), float32 in [0, 255].
+        (B, height, width, C), float32 in [0, 255].
     """
     if interpolation == "nearest":
         nearest = resize_nearest(images, boxes, flips, height, width)
@@ -46,7 +46,6 @@ def resize(
     )
 
 
-@traced
 def resize_smoothly(
     images: tf.Tensor,
     boxes: tf.Tensor,
@@ -64,7 +63,7 @@ def resize_smoothly(
     several times faster than a batch of dense interpolation matrices.
 
     Args:
-        images: (B, H, W, 3), uint8 or float32.
+        images: (B, H, W, C), uint8 or float32 in [0, 255].
         boxes: (B, 4) int32: top, left, height, width.
         flips: (B,) boolean.
         height: rows of the result.
@@ -73,8 +72,31 @@ def resize_smoothly(
         antialias: whether the kernel widens when a box is made smaller.
 
     Returns:
-        (B, height, width, 3), float32 in [0, 255].
+        (B, height, width, C), float32 in [0, 255].
     """
+    return _resize_smoothly(
+        images,
+        boxes,
+        flips,
+        (height, width, images.shape[3]),
+        kernel=kernel,
+        antialias=antialias,
+    )
+
+
+@traced
+def _resize_smoothly(
+    images: tf.Tensor,
+    boxes: tf.Tensor,
+    flips: tf.Tensor,
+    shape: tuple[int, int, int],
+    *,
+    kernel: str,
+    antialias: bool,
+) -> tf.Tensor:
+    # What is traced for one number of channels is for no other.
+    height, width, channels = shape
+    images = tf.ensure_shape(images, (None, None, None, channels))
 
     def resize_one(one: tuple[tf.Tensor, tf.Tensor, tf.Tensor]) -> tf.Tensor:
         image, box, flip = one
@@ -101,7 +123,7 @@ def resize_smoothly(
     return tf.map_fn(
         resize_one,
         (images, boxes, flips),
-        fn_output_signature=tf.TensorSpec((height, width, 3), tf.float32),
+        fn_output_signature=tf.TensorSpec(shape, tf.float32),
     )
 
 

@@ -3,11 +3,21 @@
 from typing import Any
 
 from keras_vicregl._tensorflow import tf
+from keras_vicregl.views.values import ValueRange, pixel_scale
 
 
 def as_float(images: tf.Tensor) -> tf.Tensor:
     """Cast images to float32, the dtype of everything that layers return."""
     return tf.cast(images, tf.float32)
+
+
+def as_pixels(images: tf.Tensor, value_range: ValueRange | None) -> tf.Tensor:
+    """Pixels in [0, 255], float32, of images (..., C), see `to_pixels`."""
+    images = as_float(images)
+    if value_range is None:
+        return images
+    low, factor = pixel_scale(value_range)
+    return tf.clip_by_value((images - low) * factor, 0.0, 255.0)
 
 
 def shape_of(tensor: tf.Tensor) -> list:

@@ -11,6 +11,7 @@ Accelerators may round the factors of float32 products, to 8 bits (bfloat16) or
 split into a part of 8 bits, which survives, and a small rest. That makes five
 products of two, and errors of 0.01 of 255 at the most where bfloat16 alone
 makes 1, or 2 after a strong change of colours (photographs, 256 to 224 px).
+Pixels of more than 8 bits are split likewise, which makes six.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_vicregl.views.pixels.noise import hashed
+from keras_vicregl.views.values import ValueRange, pixel_scale
+
 if TYPE_CHECKING:
     from keras_vicregl.views.multi_view import MultiView
 
@@ -32,7 +36,8 @@ _CENTER = 128.0
 _WEIGHT_UNIT = 2.0**-7
 _PIXEL_UNIT = 1.0
 
-_DRAWN = ("boxes", "flips", "matrix", "from_mean", "sigma", "solarize")
+# Under PyTorch, which hardly knows uint16, Keras makes int32 of it.
+_INTEGERS = ("uint8", "uint16", "int32")
 
 
 def device_views(
@@ -42,18 +47,19 @@ def device_views(
 
     Args:
         recipe: what the views are.
-        images: (B, H, W, 3) uint8.
+        images: (B, H, W, C) uint8, or with a `value_range` uint16 or float32.
         parameters: a dictionary a group, see `MultiView.parameters`.
 
     Returns:
-        Tuple of views (B, h, w, 3) in the recipe's dtype, and tuple of maps
+        Tuple of views (B, h, w, C) in the recipe's dtype, and tuple of maps
         (B, 2, 3) float32.
 
     Raises:
         ValueError: if these are not images of one known size, or not the
             parameters of this recipe.
     """
-    _check_images(images)
+    value_range = getattr(recipe, "value_range", None)
+    _check_images(images, len(recipe.mean), value_range)
     _check_parameters(recipe, parameters)
     views, maps = (), ()
     for group, drawn in zip(recipe.groups, parameters, strict=True):
@@ -63,6 +69,7 @@ def device_views(
             size=group.size,
             mean=recipe.mean,
             std=recipe.std,
+            value_range=value_range,
             interpolation=recipe.interpolation,
             antialias=recipe.antialias,
             largest_sigma=max(group.blur) and group.blur_sigma[1],
@@ -81,8 +88,9 @@ def render(
     parameters: dict[str, Any],
     *,
     size: tuple[int, int],
-    mean: tuple[float, float, float],
-    std: tuple[float, float, float],
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    value_range: ValueRange | None = None,
     interpolation: str = "bicubic",
     antialias: bool = True,
     largest_sigma: float = 2.0,
@@ -93,11 +101,13 @@ def render(
     """Make the n views of a group.
 
     Args:
-        images: (B, H, W, 3) uint8, H and W known.
+        images: (B, H, W, C) uint8, or with a `value_range` uint16 or float32;
+            H and W known.
         parameters: what `MultiView.parameters` gives for the group.
         size: rows h and columns w of a view.
         mean: the channels' means on a scale of [0, 1].
         std: their standard deviations.
+        value_range: of the images, see `MultiView`.
         interpolation: `"nearest"`, `"bilinear"` or `"bicubic"`.
         antialias: whether the kernel widens where a box is made smaller.
         largest_sigma: no blur is wider, in pixels of the view; 0 for none.
@@ -106,11 +116,15 @@ def render(
         dtype: of the views.
 
     Returns:
-        n tensors (B, h, w, 3), through which no gradient flows.
+        n tensors (B, h, w, C), through which no gradient flows.
     """
-    height, width = images.shape[1:3]
+    height, width, channels = images.shape[1:]
     (h, w), n = size, parameters["boxes"].shape[1]
-    drawn = {name: ops.cast(parameters[name], "float32") for name in _DRAWN}
+    drawn = {
+        name: ops.cast(values, "float32")
+        for name, values in parameters.items()
+        if name != "view_to_source"
+    }
     kernel = {"interpolation": interpolation, "antialias": antialias}
     radius = math.ceil(3.0 * largest_sigma)
     tops, lefts, heights, widths = (drawn["boxes"][..., i] for i in range(4))
@@ -121,15 +135,24 @@ def render(
 
     # Channels before columns, so that neither product needs the pixels in
     # another order than the one before leaves them in.
-    pixels = ops.cast(ops.transpose(images, (0, 1, 3, 2)), "float32") - _CENTER
-    pixels = ops.reshape(pixels, (-1, height, 3 * width))
-    pixels = _resampled_rows(ops.reshape(rows, (-1, n * h, height)), pixels)
-    pixels = ops.reshape(pixels, (-1, n, h * 3, width))
+    pixels = _pixels(ops.transpose(images, (0, 1, 3, 2)), value_range)
+    pixels = ops.reshape(pixels - _CENTER, (-1, height, channels * width))
+    rows = ops.reshape(rows, (-1, n * h, height))
+    pixels = _resampled_rows(rows, pixels, are_whole=value_range is None)
+    pixels = ops.reshape(pixels, (-1, n, h * channels, width))
     pixels = _resampled_columns(pixels, ops.transpose(columns, (0, 1, 3, 2)))
-    pixels = ops.reshape(pixels, (-1, n, h, 3, w)) + _CENTER
+    pixels = ops.reshape(pixels, (-1, n, h, channels, w)) + _CENTER
 
-    pixels = _colored(pixels, drawn["matrix"], drawn["from_mean"])
+    if "matrix" in drawn:
+        pixels = _colored(pixels, drawn["matrix"], drawn["from_mean"])
+    else:
+        pixels = _changed(pixels, drawn["gain"], drawn["lift"])
     pixels = ops.clip(pixels, 0.0, 255.0)
+    if "gamma" in drawn:
+        exponents = drawn["gamma"][:, :, None, :, None]
+        pixels = 255.0 * ops.power(pixels * (1.0 / 255.0), exponents)
+    if "noise" in drawn:
+        pixels = _noisy(pixels, drawn["noise"])
     if solarizes:
         chosen = _expanded(drawn["solarize"], 3) > 0.0
         inverted = ops.logical_and(chosen, pixels >= threshold)
@@ -142,6 +165,18 @@ def render(
     views = ops.cast(ops.transpose(pixels, (1, 0, 2, 4, 3)), dtype)
     views = ops.stop_gradient(views)
     return tuple(views[view] for view in range(n))
+
+
+def _pixels(images: Any, value_range: ValueRange | None) -> Any:
+    """Pixels in [0, 255] of images (B, H, C, W)."""
+    images = ops.cast(images, "float32")
+    if value_range is None:
+        return images
+    low, factor = (
+        ops.convert_to_tensor(np.reshape(values, (-1, 1)))
+        for values in pixel_scale(value_range)
+    )
+    return ops.clip((images - low) * factor, 0.0, 255.0)
 
 
 def _interpolation(
@@ -230,10 +265,14 @@ def _blurred(weights: Any, sigma: Any, radius: int) -> Any:
     return total
 
 
-def _resampled_rows(rows: Any, pixels: Any) -> Any:
-    """Products of (B, n h, H) and whole numbers (B, H, C)."""
+def _resampled_rows(rows: Any, pixels: Any, *, are_whole: bool) -> Any:
+    """Products of (B, n h, H) and pixels (B, H, C), whole numbers or not."""
     high, low = _split(rows, _WEIGHT_UNIT)
-    return ops.matmul(high, pixels) + ops.matmul(low, pixels)
+    if are_whole:
+        return ops.matmul(high, pixels) + ops.matmul(low, pixels)
+    whole, rest = _split(pixels, _PIXEL_UNIT)
+    small = ops.matmul(low, whole) + ops.matmul(rows, rest)
+    return ops.matmul(high, whole) + small
 
 
 def _resampled_columns(pixels: Any, columns: Any) -> Any:
@@ -267,22 +306,59 @@ def _colored(pixels: Any, matrix: Any, from_mean: Any) -> Any:
     return colored
 
 
+def _changed(pixels: Any, gain: Any, lift: Any) -> Any:
+    """Pixels (B, n, h, C, w) after brightness and contrast of each channel."""
+    offset = lift * ops.mean(pixels, axis=(2, 4))
+    gain, offset = (each[:, :, None, :, None] for each in (gain, offset))
+    return gain * pixels + offset
+
+
+def _noisy(pixels: Any, noise: Any) -> Any:
+    """Pixels (B, n, h, C, w) with noise (B, n, 2) of each view added."""
+    _, _, height, channels, width = pixels.shape
+    row = np.arange(height)[:, None, None]
+    channel = np.arange(channels)[:, None]
+    places = (row * width + np.arange(width)) * channels + channel
+    bits = hashed(
+        ops.cast(_expanded(noise[..., 1], 3), "int32"),
+        ops.convert_to_tensor(places, "int32"),
+        ops.bitwise_xor,
+        ops.bitwise_right_shift,
+    )
+    uniform = (ops.cast(bits, "float32") + 0.5) * 2.0**-24
+    normal = math.sqrt(2.0) * ops.erfinv(2.0 * uniform - 1.0)
+    noisy = pixels + _expanded(noise[..., 0], 3) * normal
+    return ops.clip(noisy, 0.0, 255.0)
+
+
 def _expanded(values: Any, axes: int) -> Any:
     """Values (B, n) with further axes of length 1."""
     return values[(..., *[None] * axes)]
 
 
-def _check_images(images: Any) -> None:
+def _check_images(
+    images: Any, channels: int, value_range: ValueRange | None
+) -> None:
     shape = tuple(images.shape)
-    known = len(shape) == 4 and shape[3] == 3 and None not in shape[1:3]
+    known = len(shape) == 4 and None not in shape[1:3]
     dtype = keras.backend.standardize_dtype(images.dtype)
-    if not known or dtype != "uint8":
-        raise ValueError(
-            "'images' must be uint8 of shape (B, H, W, 3) with one height and "
-            "width, known in advance: programs for accelerators have static "
-            f"shapes. Received: {dtype} of shape {shape}. Resize images to one "
-            "size, or make their views on the host."
+    ranged = value_range is not None
+    dtypes = (*_INTEGERS, "float32") if ranged else ("uint8",)
+    if known and shape[3] == channels and dtype in dtypes:
+        return
+    wanted = "uint8, uint16 or float32" if ranged else "uint8"
+    raise ValueError(
+        f"'images' must be {wanted} of shape (B, H, W, {channels}) with one "
+        "height and width, known in advance: programs for accelerators have "
+        f"static shapes. Received: {dtype} of shape {shape}. "
+        + (
+            f"Make their views by MultiView(channels={shape[3]})."
+            if known and shape[3] != channels
+            else "Pass value_range, the range of their values, to MultiView."
+            if known and not ranged
+            else "Resize images to one size, or make their views on the host."
         )
+    )
 
 
 def _check_parameters(recipe: MultiView, parameters: Any) -> None:

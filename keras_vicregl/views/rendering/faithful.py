@@ -19,6 +19,7 @@ from keras_vicregl.views.layers.photometric import (
     RandomSolarize,
 )
 from keras_vicregl.views.pixels import color
+from keras_vicregl.views.pixels.tensors import as_pixels
 
 if TYPE_CHECKING:
     from keras_vicregl.views.multi_view import MultiView
@@ -33,6 +34,7 @@ class FaithfulChain:
     """
 
     def __init__(self, recipe: "MultiView") -> None:
+        self._value_range = recipe.value_range
         self._chains = []
         for group in recipe.groups:
             for index in range(group.count):
@@ -47,7 +49,9 @@ class FaithfulChain:
     def views_of(
         self, images: tf.Tensor, keys: tf.Tensor
     ) -> tuple[tf.Tensor, ...]:
-        """Views (B, h, w, 3) of images (B, H, W, 3), by the examples' keys."""
+        """Views (B, h, w, C) of images (B, H, W, C), by the examples' keys."""
+        if self._value_range is not None:
+            images = as_pixels(images, self._value_range)
         return tuple(
             _adjusted(
                 crop.augment({IMAGES: images}, crop.keys_of_layer(keys))[
@@ -73,12 +77,14 @@ def _crop(
         antialias=recipe.antialias,
         flip=recipe.flip,
         stream=view,
+        channels=recipe.channels,
     )
 
 
 def _photometric(
     recipe: "MultiView", group: "ViewGroup", index: int, view: int
 ) -> list[PhotometricLayer]:
+    how = {"stream": view, "channels": recipe.channels}
     return [
         ColorJitter(
             recipe.brightness,
@@ -86,19 +92,19 @@ def _photometric(
             recipe.saturation,
             recipe.hue,
             probability=recipe.jitter,
-            stream=view,
+            **how,
         ),
-        RandomGrayscale(recipe.grayscale, stream=view),
+        RandomGrayscale(recipe.grayscale, **how),
         RandomGaussianBlur(
             group.blur_sigma,
             probability=group.blur[index % len(group.blur)],
-            stream=view,
+            **how,
         ),
         RandomSolarize(
             probability=group.solarize[index % len(group.solarize)],
-            stream=view,
+            **how,
         ),
-        Normalize(recipe.mean, recipe.std),
+        Normalize(recipe.mean, recipe.std, channels=recipe.channels),
     ]
 
 

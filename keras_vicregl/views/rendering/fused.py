@@ -22,7 +22,10 @@ from typing import Any
 
 from keras_vicregl._tensorflow import tf
 from keras_vicregl.views.pixels.interpolation import most_taps, taps
+from keras_vicregl.views.pixels.noise import hashed
 from keras_vicregl.views.pixels.resize import resize
+from keras_vicregl.views.pixels.tensors import as_pixels
+from keras_vicregl.views.values import ValueRange
 
 # Images with more taps a pixel than this are treated as of unknown size.
 _MOST_TAPS = 24
@@ -38,8 +41,9 @@ class Rendering:
         size: rows and columns of a view.
         interpolation: `"nearest"`, `"bilinear"` or `"bicubic"`.
         antialias: whether the kernel widens when a box is made smaller.
-        mean: the channels' means on a scale of [0, 1].
+        mean: the C channels' means on a scale of [0, 1].
         std: their standard deviations.
+        value_range: of the images, see `MultiView`.
         largest_sigma: of the blur, in pixels of the view; 0 if none is drawn.
         solarizes: whether any view is solarised.
         dtype: of the views.
@@ -50,13 +54,19 @@ class Rendering:
     size: tuple[int, int]
     interpolation: str
     antialias: bool
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
     largest_sigma: float
     solarizes: bool
     dtype: str
     jit_compile: bool
+    value_range: ValueRange | None = None
     threshold: float = 128.0
+
+    @property
+    def channels(self) -> int:
+        """Number of channels C."""
+        return len(self.mean)
 
 
 def render(
@@ -65,12 +75,13 @@ def render(
     """Make the views of a group.
 
     Args:
-        images: (B, H, W, 3), uint8 or float32 in [0, 255].
+        images: (B, H, W, C), uint8 or float32 in [0, 255], or of any values
+            and dtype that `how.value_range` makes pixels of.
         parameters: what `draw_group` returns for n views.
         how: everything else.
 
     Returns:
-        n tensors (B, *how.size, 3).
+        n tensors (B, *how.size, C).
     """
     n = parameters["boxes"].shape[1]
     length = tuple(images.shape[1:3])
@@ -142,6 +153,8 @@ def _view_of_any_size(how: Rendering) -> Any:
     size, and a box that is too large for it is resized by TensorFlow.
     """
     passes = _passes(how)
+    # What TensorFlow resizes are pixels already.
+    passes_of_pixels = _passes(dataclasses.replace(how, value_range=None))
     canvas = tuple(_CANVAS * out for out in how.size)
     whole = [(tf.range(out)[:, None], tf.ones((out, 1))) for out in how.size]
 
@@ -162,14 +175,14 @@ def _view_of_any_size(how: Rendering) -> Any:
         def resized() -> tf.Tensor:
             flips = drawn["flips"][None] > 0
             pixels = resize(
-                image[None],
+                as_pixels(image, how.value_range)[None],
                 box[None],
                 flips,
                 *how.size,
                 how.interpolation,
                 how.antialias,
             )
-            return passes(pixels[0], *whole, _of_pixels(drawn))
+            return passes_of_pixels(pixels[0], *whole, _of_pixels(drawn))
 
         fits = (height <= canvas[0]) & (width <= canvas[1])
         return tf.cond(fits, interpolated, resized)
@@ -180,17 +193,18 @@ def _view_of_any_size(how: Rendering) -> Any:
 def _on_canvas(
     cut: tf.Tensor, height: tf.Tensor, width: tf.Tensor, canvas: tuple
 ) -> tf.Tensor:
-    """An image (height, width, 3) in the corner of a larger one."""
+    """An image (height, width, C) in the corner of a larger one."""
+    channels = cut.shape[2]
     # tf.pad goes through bytes one by one, tf.concat copies whole rows.
-    right = tf.zeros([height, canvas[1] - width, 3], cut.dtype)
+    right = tf.zeros([height, canvas[1] - width, channels], cut.dtype)
     cut = tf.concat([cut, right], axis=1)
-    below = tf.zeros([canvas[0] - height, canvas[1], 3], cut.dtype)
-    return tf.ensure_shape(tf.concat([cut, below], axis=0), (*canvas, 3))
+    below = tf.zeros([canvas[0] - height, canvas[1], channels], cut.dtype)
+    return tf.ensure_shape(tf.concat([cut, below], axis=0), (*canvas, channels))
 
 
 def _of_pixels(parameters: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-    wanted = ("matrix", "from_mean", "sigma", "solarize")
-    return {name: parameters[name] for name in wanted}
+    others = ("boxes", "flips", "view_to_source")
+    return {name: parameters[name] for name in parameters if name not in others}
 
 
 def _for_each(
@@ -203,7 +217,7 @@ def _for_each(
     if elements[0].shape[0] == 1:
         first = tf.nest.map_structure(lambda values: values[0], elements)
         return tuple(view[None] for view in views_of(*first))
-    view = tf.TensorSpec((*how.size, 3), how.dtype)
+    view = tf.TensorSpec((*how.size, how.channels), how.dtype)
     return tf.map_fn(
         lambda one: views_of(*one), elements, fn_output_signature=(view,) * n
     )
@@ -213,18 +227,19 @@ def _for_each(
 def _passes(how: Rendering) -> Any:
     """Function from an image, its taps and parameters to a view."""
     compiled = {"jit_compile": how.jit_compile or None, "autograph": False}
-    height, width = how.size
+    (height, width), channels = how.size, how.channels
 
     @tf.function(**compiled)
     def rows_pass(image: tf.Tensor, rows: Any, drawn: Any) -> tf.Tensor:
-        pixels = tf.cast(image, tf.float32)
-        pixels = tf.reshape(pixels, [image.shape[0], image.shape[1] * 3])
+        pixels = as_pixels(image, how.value_range)
+        pixels = tf.reshape(pixels, [image.shape[0], image.shape[1] * channels])
         return _blurred(_interpolate(pixels, *rows), drawn["sigma"], how)
 
     @tf.function(**compiled)
     def columns_pass(pixels: tf.Tensor, columns: Any, drawn: Any) -> tf.Tensor:
         pixels = _blurred(_interpolate(pixels, *columns), drawn["sigma"], how)
-        return _finished(tf.reshape(pixels, [width, 3, height]), drawn, how)
+        pixels = tf.reshape(pixels, [width, channels, height])
+        return _finished(pixels, drawn, how)
 
     def view_of(
         image: tf.Tensor, rows: Any, columns: Any, drawn: Any
@@ -232,7 +247,8 @@ def _passes(how: Rendering) -> Any:
         pixels = rows_pass(image, rows, drawn)
         # Columns become rows: both passes then run along contiguous memory.
         # Not within a pass, where XLA would read everything across.
-        pixels = tf.reshape(tf.transpose(pixels), [image.shape[1], 3 * height])
+        shape = [image.shape[1], channels * height]
+        pixels = tf.reshape(tf.transpose(pixels), shape)
         return columns_pass(pixels, columns, drawn)
 
     return view_of
@@ -291,14 +307,24 @@ def _blur(
 def _finished(
     pixels: tf.Tensor, drawn: dict[str, tf.Tensor], how: Rendering
 ) -> tf.Tensor:
-    """A view (h, w, 3) of interpolated pixels (w, 3, h)."""
+    """A view (h, w, C) of interpolated pixels (w, C, h)."""
     mean = tf.reduce_mean(pixels, axis=[0, 2])
-    offset = tf.linalg.matvec(drawn["from_mean"], mean)
+    if "matrix" in drawn:
+        offset = tf.linalg.matvec(drawn["from_mean"], mean)
+    else:
+        offset = drawn["lift"] * mean
     channels = []
-    for channel in range(3):
-        weights = drawn["matrix"][channel]
-        value = _sum([weights[c] * pixels[:, c] for c in range(3)])
+    for channel in range(how.channels):
+        if "matrix" in drawn:
+            weights = drawn["matrix"][channel]
+            value = _sum([weights[c] * pixels[:, c] for c in range(3)])
+        else:
+            value = drawn["gain"][channel] * pixels[:, channel]
         value = tf.clip_by_value(value + offset[channel], 0.0, 255.0)
+        if "gamma" in drawn:
+            value = _curved(value, drawn["gamma"], channel)
+        if "noise" in drawn:
+            value = _noisy(value, drawn["noise"], channel, how.channels)
         if how.solarizes:
             inverted = (drawn["solarize"] > 0) & (value >= how.threshold)
             value = tf.where(inverted, 255.0 - value, value)
@@ -306,6 +332,28 @@ def _finished(
         value = (value - 255.0 * how.mean[channel]) * (1.0 / scale)
         channels.append(tf.cast(value, how.dtype))
     return tf.transpose(tf.stack(channels, axis=-1), [1, 0, 2])
+
+
+def _curved(value: tf.Tensor, gamma: tf.Tensor, channel: int) -> tf.Tensor:
+    exponent = gamma[min(channel, gamma.shape[0] - 1)]
+    return 255.0 * tf.pow(value * (1.0 / 255.0), exponent)
+
+
+def _noisy(
+    value: tf.Tensor, noise: tf.Tensor, channel: int, channels: int
+) -> tf.Tensor:
+    """Values (w, h) of a channel with noise added."""
+    width, height = value.shape
+    column, row = tf.range(width)[:, None], tf.range(height)
+    bits = hashed(
+        tf.cast(noise[1], tf.int32),
+        (row * width + column) * channels + channel,
+        tf.bitwise.bitwise_xor,
+        tf.bitwise.right_shift,
+    )
+    uniform = (tf.cast(bits, tf.float32) + 0.5) * 2.0**-24
+    normal = math.sqrt(2.0) * tf.math.erfinv(2.0 * uniform - 1.0)
+    return tf.clip_by_value(value + noise[0] * normal, 0.0, 255.0)
 
 
 def _sum(terms: list[tf.Tensor]) -> tf.Tensor:

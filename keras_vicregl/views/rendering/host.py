@@ -34,8 +34,11 @@ class HostViews(ViewLayer):
     """
 
     def __init__(self, recipe: "MultiView") -> None:
-        super().__init__(seed=recipe.seed, stream=recipe.stream)
+        super().__init__(
+            seed=recipe.seed, stream=recipe.stream, channels=recipe.channels
+        )
         self._recipe = recipe
+        self.value_range = recipe.value_range
         self._renderings = recipe.renderings()
         self._faithful = FaithfulChain(recipe) if recipe.faithful else None
         self._draw = _drawing(recipe.groups, recipe.shared_options())
@@ -92,10 +95,11 @@ class HostViews(ViewLayer):
             )
         if recipe.on == "device":
             images = inputs[IMAGES]
-            if images.dtype != tf.uint8:
+            if recipe.value_range is None and images.dtype != tf.uint8:
                 raise ValueError(
                     "on='device' takes uint8 images, a quarter of the bytes "
-                    f"to transfer. Got {images.dtype.name}: cast them to uint8."
+                    f"to transfer. Got {images.dtype.name}: cast them to "
+                    "uint8, or pass value_range, the range of their values."
                 )
             if not images.shape[1:].is_fully_defined():
                 raise ValueError(

@@ -71,6 +71,47 @@ def test_images_of_other_integers_are_refused(name, dtype):
         LAYERS[name]()(images_of(2, 6, 7, 3, dtype=dtype))
 
 
+def test_layers_of_other_channels_take_these_and_no_others():
+    images = images_of(2, 6, 7, 4)
+    for make in (*LAYERS.values(), *PHOTOMETRIC.values()):
+        layer = make()
+        if isinstance(layer, MultiView | ColorJitter | RandomGrayscale):
+            continue
+        config = {**layer.get_config(), "channels": 4}
+        if isinstance(layer, Normalize):
+            config |= {"mean": (0.5,) * 4, "std": (0.2,) * 4}
+        other = type(layer).from_config(config)
+        assert tuple(other(images).shape)[-1] == 4
+        with pytest.raises(ValueError, match=r"width, 4.*pass channels=3"):
+            other(images_of(2, 6, 7, 3))
+    jitter = ColorJitter(saturation=0, hue=0, channels=4, probability=1.0)
+    assert tuple(jitter(images).shape) == (2, 6, 7, 4)
+    with pytest.raises(
+        ValueError, match=r"RGB alone.*Pass saturation=0, hue=0"
+    ):
+        ColorJitter(channels=4)
+    with pytest.raises(ValueError, match="move the channels to the end"):
+        RandomResizedCrop(4, 4)(images_of(2, 3, 6, 7))
+
+
+OTHERS = {"channels": 2, "saturation": 0, "hue": 0, "grayscale": 0}
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_values_that_are_not_finite_are_refused_whatever_the_range(value):
+    images = np.zeros((2, 6, 7, 2), "float32")
+    images[1, 2, 3, 1] = value
+    layer = MultiView([ViewGroup(4, 2)], value_range=(0, 1), **OTHERS)
+    with pytest.raises(ValueError, match=r"finite.*nan_to_num"):
+        layer({"images": images})
+
+
+def test_sixteen_bits_without_a_range_are_told_of_it():
+    layer = MultiView([ViewGroup(4, 2)], **OTHERS)
+    with pytest.raises(ValueError, match=r"Got dtype uint16.*value_range"):
+        layer(images_of(6, 7, 2, dtype="uint16"))
+
+
 WRONG_VALUES = [
     pytest.param(with_value(-0.5), "in .0, 255.", id="negative"),
     pytest.param(with_value(255.5), "in .0, 255.", id="above 255"),

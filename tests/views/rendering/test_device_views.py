@@ -152,7 +152,7 @@ def reference(
             if drawn["solarize"]:
                 view = np.where(view < threshold, view, 255.0 - view)
             views.append((view / 255.0 - mean) / std)
-    return np.reshape(views, (len(images), -1, *size, 3))
+    return np.reshape(views, (len(images), -1, *size, images.shape[-1]))
 
 
 @pytest.mark.parametrize(
