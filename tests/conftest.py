@@ -62,6 +62,7 @@ _ONCE = {
     "test_augmentation.py",
     "test_average_precision.py",
     "test_boxes.py",
+    "test_channel_statistics.py",
     "test_checkpoints.py",
     "test_classes.py",
     "test_commands.py",

@@ -12,7 +12,9 @@ from keras_vicregl.checkpoints._onnx import (
     write_by_tensorflow,
     write_by_torch,
 )
+from keras_vicregl.checkpoints._preprocessing import normalized
 from keras_vicregl.checkpoints.conversion import save_checkpoint
+from keras_vicregl.views.normalization import Normalization
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,15 +27,20 @@ class Endpoints:
 
 
 def endpoints_of(
-    backbone: keras.Model, preprocessing: bool, mean: Any, std: Any
+    backbone: keras.Model,
+    preprocessing: bool,
+    mean: Any,
+    std: Any,
+    value_range: Any,
 ) -> Endpoints:
     """What an export gives of images.
 
     Args:
         backbone: in float32.
-        preprocessing: whether images come as uint8.
+        preprocessing: whether images come as they are.
         mean: of the channels, for preprocessing.
         std: standard deviations of the channels, likewise.
+        value_range: of raw values, likewise, or `None` for uint8 images.
     """
     outputs = {"feature_map": backbone.outputs[0]}
     levels = getattr(backbone, "pyramid_outputs", {})
@@ -45,11 +52,9 @@ def endpoints_of(
     images = backbone.inputs[0]
     if preprocessing:
         trunk = keras.Model(images, outputs)
-        images = keras.Input(images.shape[1:], dtype="uint8", name="images")
-        x = keras.layers.Rescaling(
-            scale=[1 / (255 * s) for s in std],
-            offset=[-m / s for m, s in zip(mean, std, strict=True)],
-        )(images)
+        dtype = "uint8" if value_range is None else "float32"
+        images = keras.Input(images.shape[1:], dtype=dtype, name="images")
+        x = normalized(images, Normalization(mean, std, value_range))
         outputs = trunk(x)
     feature_map = outputs["feature_map"]
     pooled = keras.layers.GlobalAveragePooling2D(data_format="channels_last")(

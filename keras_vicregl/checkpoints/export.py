@@ -7,6 +7,7 @@ import pathlib
 import tempfile
 
 import keras
+import numpy as np
 
 from keras_vicregl._warnings import warn
 from keras_vicregl.checkpoints._formats import (
@@ -23,6 +24,7 @@ from keras_vicregl.models.backbones.normalization import (
     warn_of_own_layers,
 )
 from keras_vicregl.models.backbones.registry import state_dict_layout
+from keras_vicregl.views.values import ValueRange
 
 
 def export(
@@ -31,8 +33,9 @@ def export(
     format: str | None = None,
     *,
     preprocessing: bool = False,
-    mean: tuple[float, float, float] | None = None,
-    std: tuple[float, float, float] | None = None,
+    mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
+    value_range: ValueRange | None = None,
 ) -> None:
     """Writes a backbone for inference, whatever the Keras backend.
 
@@ -66,18 +69,23 @@ def export(
     there. Layers of your own must be in a module that it can import.
 
     Args:
-        backbone: a model from images `(B, H, W, 3)` to a feature map.
+        backbone: a model from images `(B, H, W, C)` to a feature map.
         path: the folder or file to write. It appears when it is complete, and
             replaces an older one of the same format.
         format: one of the four. By default what the suffix says, `.onnx`,
             `.keras` or `.pth`; without suffix a SavedModel.
-        preprocessing: whether the exported model takes uint8 RGB images in [0,
-            255] and normalises them itself. By default it takes what the
+        preprocessing: whether the exported model takes images as they come and
+            normalises them itself: uint8 images in [0, 255], and where there is
+            a `value_range`, float32 images of raw values, to which uint8 and
+            uint16 can be cast without loss. By default it takes what the
             backbone takes, normalised floating-point images.
         mean: of the channels, of images in [0, 1]; used in preprocessing. By
             default what the backbone was trained on, where that is known, and
             ImageNet's otherwise. A warning says where it is another.
         std: standard deviations of the channels, as `mean`.
+        value_range: of the images, as `MultiView` has it; used in
+            preprocessing. By default that of the views that the backbone was
+            trained on.
 
     Raises:
         FileExistsError: if `path` exists and is something else.
@@ -103,16 +111,25 @@ def export(
     _check_backbone(backbone, format, preprocessing)
     if preprocessing:
         warn_of_own_layers(backbone)
-        mean, std = resolved(backbone, mean, std)
+        mean, std, value_range = resolved(backbone, mean, std, value_range)
         # Of numbers, of whatever kind, that another process can be told.
-        mean, std = ([float(each) for each in given] for given in (mean, std))
-    elif mean is not None or std is not None:
+        mean, std, value_range = (
+            None if given is None else np.asarray(given, float).tolist()
+            for given in (mean, std, value_range)
+        )
+    elif (mean, std, value_range) != (None, None, None):
         warn(
-            "`mean` and `std` have no part in it without `preprocessing=True`."
+            "`mean`, `std` and `value_range` have no part in it without "
+            "`preprocessing=True`."
         )
     backbone = float32_copy(backbone)
     path.parent.mkdir(parents=True, exist_ok=True)
-    settings = {"preprocessing": preprocessing, "mean": mean, "std": std}
+    settings = {
+        "preprocessing": preprocessing,
+        "mean": mean,
+        "std": std,
+        "value_range": value_range,
+    }
     with tempfile.TemporaryDirectory(
         dir=path.parent, prefix=f".{path.name}-"
     ) as folder:

@@ -29,6 +29,7 @@ from keras_vicregl.data.sources.segmentation_sets import (
     voc_segmentation,
 )
 from keras_vicregl.data.sources.subset import labels_of, subset
+from keras_vicregl.data.statistics import channel_statistics
 
 __all__ = [
     "ADE20K_LABELS",
@@ -40,6 +41,7 @@ __all__ = [
     "ade20k",
     "as_dataset",
     "camvid",
+    "channel_statistics",
     "cityscapes",
     "detection_batches",
     "digit_scenes",

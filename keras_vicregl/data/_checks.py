@@ -8,7 +8,19 @@ from typing import Any
 
 import numpy as np
 
+from keras_vicregl._warnings import warn
 from keras_vicregl.views.keys import IMAGES, NO_LABEL
+from keras_vicregl.views.values import (
+    DTYPES,
+    MOST_BEYOND,
+    beyond,
+    looks_channels_first,
+    told_beyond,
+    unknown_range,
+)
+
+# Images whose values are looked at, evenly spread.
+_LOOKED_AT = 16
 
 
 def check_integer(name: str, value: Any, smallest: int) -> int:
@@ -101,6 +113,77 @@ def check_example(example: Any, keys: Sequence[str]) -> None:
         )
 
 
+def check_images(shape: tuple[int, ...], dtype: Any) -> None:
+    """Raises a ValueError unless arrays may be images (N, H, W, C)."""
+    received = (
+        "images must be uint8, uint16 or float32 of shape (N, H, W, C). "
+        f"Received: {dtype} of shape {shape}"
+    )
+    if len(shape) == 3:
+        raise ValueError(
+            f"{received}. Of images of one channel pass images[..., None]."
+        )
+    if len(shape) != 4 or 0 in shape:
+        raise ValueError(received)
+    if looks_channels_first(shape):
+        raise ValueError(
+            f"{received}, whose channels seem to come first. Pass "
+            "np.moveaxis(images, 1, -1)."
+        )
+    if np.dtype(dtype).name not in DTYPES:
+        wide = np.dtype(dtype).kind in "iuf"
+        way = "images.astype('float32')" if wide else "numbers"
+        raise ValueError(f"{received}. Pass {way}.")
+
+
+class ImageCheck:
+    """What a recipe takes of images, checked and said once.
+
+    Args:
+        views: the recipe, a `MultiView`.
+        images: (N, H, W, C), all of them; of some the values are looked at.
+        name: what to call the data.
+
+    Raises:
+        ValueError: if the recipe is for other channels, or does not tell the
+            range of such values; or if values are not finite.
+    """
+
+    def __init__(self, views: Any, images: Any, name: str) -> None:
+        shape, dtype = tuple(images.shape), np.dtype(images.dtype).name
+        if shape[-1] != views.channels:
+            raise ValueError(
+                f"{name} has images of {shape[-1]} channels, {dtype} of shape "
+                f"{shape}, and multi_view makes views of {views.channels}: "
+                f"MultiView(channels={shape[-1]}), or MultiView.for_channels."
+            )
+        if views.value_range is None and dtype == "uint16":
+            raise ValueError(unknown_range(dtype))
+        self._name = name
+        self._is_float = np.dtype(dtype).kind == "f"
+        some = np.linspace(0, len(images) - 1, min(len(images), _LOOKED_AT))
+        some = np.asarray(images[np.unique(some.astype(int))])
+        self(some)
+        if views.value_range is None:
+            return
+        share, low, high = beyond(some, views.value_range)
+        if share > MOST_BEYOND:
+            warn(told_beyond(share, low, high, views.value_range))
+
+    def __call__(self, images: np.ndarray, rows: Any = None) -> None:
+        """Raises a ValueError where values of a batch are not finite."""
+        # A sum is not finite if a value is not, and quicker.
+        if not self._is_float or np.isfinite(images.sum(dtype="float64")):
+            return
+        bad = ~np.isfinite(images).all(axis=(1, 2, 3))
+        where = np.flatnonzero(bad) if rows is None else rows[bad]
+        raise ValueError(
+            f"images must be finite. {self._name} has NaN or infinite values"
+            + ("" if rows is None else f" in example {int(where[0])}")
+            + ": replace them, as np.nan_to_num does, or leave these out."
+        )
+
+
 def check_labels(
     labels: Any, count: int, class_names: Sequence[str] | None
 ) -> tuple[np.ndarray, int]:
@@ -130,6 +213,20 @@ def check_labels(
             "labels=False)"
         )
     return labels.astype(np.int32), classes
+
+
+def _advice(labels: np.ndarray, count: int) -> str:
+    """How to make integers of labels."""
+    if labels.shape == (count, 1):
+        return ". Pass labels[:, 0]."
+    if labels.ndim == 2 and len(labels) == count:
+        return ". Of one-hot labels pass labels.argmax(axis=1)."
+    if labels.shape == (count,) and labels.dtype.kind in "USO":
+        return (
+            ". names, labels = np.unique(labels, return_inverse=True) numbers "
+            "them; pass the names as class_names."
+        )
+    return ""
 
 
 def _advice(labels: np.ndarray, count: int) -> str:

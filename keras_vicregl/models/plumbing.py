@@ -79,7 +79,7 @@ def checked_batch(inputs: Any) -> tuple[Sequence[Any], Sequence[Any] | None]:
     for view, images in enumerate(views):
         if len(images.shape) != 4:
             raise ValueError(
-                f"'views'[{view}] must be a batch of images (B, H, W, 3); "
+                f"'views'[{view}] must be a batch of images (B, H, W, C); "
                 f"received shape {tuple(images.shape)}."
             )
         if images.shape[-1] != 3 and images.shape[1] == 3:
@@ -211,10 +211,34 @@ def check_image_shape(
         raise ValueError(
             f"The backbone {model.name!r} takes images of "
             f"{_by_sides(expected[1:])} alone. Received: {what} of "
-            f"{_by_sides(shape)}. Build it with input_shape=(None, None, "
-            f"{shape[-1] or 3}), which keras.applications take with "
-            "include_top=False, or make images of its size and channels."
+            f"{_by_sides(shape)}. {_advice(expected[3], shape[2])}"
         )
+
+
+def check_view_shapes(model: keras.Model, views: Any) -> None:
+    """Raises a ValueError unless a model takes the views of a `MultiView`.
+
+    Args:
+        model: a model.
+        views: what makes them; all but a `MultiView` tells nothing.
+    """
+    if isinstance(views, MultiView):
+        for group in views.groups:
+            shape = (*group.size, views.channels)
+            check_image_shape(model, shape, "views")
+
+
+def _advice(expected: int | None, channels: int | None) -> str:
+    if None in (expected, channels) or expected == channels:
+        return (
+            f"Build it with input_shape=(None, None, {channels or 3}), which "
+            "keras.applications take with include_top=False, or make images "
+            "of its size."
+        )
+    return (
+        f"Build it with input_shape=(None, None, {channels}), or give it "
+        f"images of {expected} channels."
+    )
 
 
 def _by_sides(shape: Sequence[int | None]) -> str:

@@ -33,6 +33,7 @@ from keras_vicregl.models.plumbing import (
     apply,
     apply_head,
     check_image_shape,
+    check_view_shapes,
     check_views,
     checked_batch,
     feature_channels,
@@ -59,7 +60,7 @@ class VICRegL(TrainStep, CheckedArguments, keras.Model):
 
     A batch is a dictionary, as `keras_vicregl.views.MultiView` makes it:
 
-    - `"views"`: tuple of V float tensors `(B, H_v, W_v, 3)`; the first two are
+    - `"views"`: tuple of V float tensors `(B, H_v, W_v, C)`; the first two are
       the large views.
     - `"view_to_source"`: tuple of V float tensors `(B, 2, 3)`, affine maps from
       a view's normalised coordinates (u to the right, v down, both in [0, 1])
@@ -68,7 +69,7 @@ class VICRegL(TrainStep, CheckedArguments, keras.Model):
       only needed with `max_distance_unit="diagonal"`.
 
     With `views`, the model makes the views itself, as the first part of its
-    step, from `"images"`, `(B, H, W, 3)` uint8, and `"parameters"`: batches of
+    step, from `"images"`, `(B, H, W, C)`, and `"parameters"`: batches of
     `MultiView(on="device")` or `keras_vicregl.data.ArrayBatches`.
 
     `fit` takes such dictionaries, alone or with integer labels `(B,)`, where -1
@@ -202,10 +203,7 @@ class VICRegL(TrainStep, CheckedArguments, keras.Model):
             )
 
         channels = feature_channels(backbone)
-        # Of other views the first batch tells.
-        for group in self.views.groups if self.views else ():
-            shape = *group.size, getattr(self.views, "channels", 3)
-            check_image_shape(backbone, shape, "views")
+        check_view_shapes(backbone, self.views)
         warn_of_own_layers(backbone)
         learn_normalization(backbone, views)
         batch_norm = has_batch_normalization(backbone)
@@ -409,7 +407,9 @@ class VICRegL(TrainStep, CheckedArguments, keras.Model):
                 same; and after a batch with labels that are not what they may
                 be.
         """
-        learn_normalization(self.backbone, getattr(x, "multi_view", None))
+        views = getattr(x, "multi_view", None)
+        check_view_shapes(self.backbone, views)
+        learn_normalization(self.backbone, views)
         if not isinstance(x, dict):
             # Keras warns of its own default where the data set has the order.
             kwargs.setdefault("shuffle", False)

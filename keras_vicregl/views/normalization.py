@@ -6,7 +6,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from keras_vicregl.views.values import ValueRange, to_pixels
+from keras_vicregl.views.values import (
+    ValueRange,
+    check_value_range,
+    to_pixels,
+)
 
 # Of the channels, on a scale of [0, 1].
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -44,6 +48,18 @@ class Normalization(NamedTuple):
     def channels(self) -> int:
         """Number of channels C."""
         return len(self.mean)
+
+    def as_config(self) -> list[Any]:
+        """Its parts as JSON has them; of images of 8 bits only two."""
+        parts = [self.mean, self.std]
+        return parts if self.value_range is None else [*parts, self.value_range]
+
+    @classmethod
+    def from_config(cls, parts: Any) -> Normalization:
+        """The inverse of `as_config`."""
+        mean, std, *rest = parts
+        value_range = check_value_range(rest[0], len(mean)) if rest else None
+        return cls(tuple(mean), tuple(std), value_range)
 
     def __call__(self, images: Any) -> np.ndarray:
         """Normalises images (..., C); float32, same shape."""

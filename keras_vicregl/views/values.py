@@ -17,6 +17,8 @@ ValueRange = Pair | tuple[Pair, ...]
 
 DTYPES = ("uint8", "uint16", "float32")
 
+# A larger share of values beyond the range is hardly meant.
+MOST_BEYOND = 0.5
 # Without a sign in their shape: more channels than this are hardly rows.
 _FEW_ROWS = 16
 
@@ -74,6 +76,27 @@ def to_pixels(images: Any, value_range: ValueRange | None) -> np.ndarray:
         return images
     low, factor = pixel_scale(value_range)
     return np.clip((images - low) * factor, 0.0, 255.0)
+
+
+def beyond(
+    images: np.ndarray, value_range: ValueRange
+) -> tuple[float, float, float]:
+    """The share of values beyond a range, the smallest and the largest."""
+    low, high = np.moveaxis(np.asarray(value_range, "float64"), -1, 0)
+    outside = (images < low) | (images > high)
+    return float(outside.mean()), float(images.min()), float(images.max())
+
+
+def told_beyond(
+    share: float, low: float, high: float, value_range: ValueRange
+) -> str:
+    """What to say of too many values beyond a range."""
+    return (
+        f"{share:.0%} of the values of images are beyond value_range="
+        f"{value_range}, and become its ends: they are {low:.6g} to "
+        f"{high:.6g}. Is the range that of these images? "
+        "keras_vicregl.data.channel_statistics finds one."
+    )
 
 
 def looks_channels_first(shape: Sequence[int | None]) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_vicregl.data._checks import ImageCheck
 from keras_vicregl.data.batches.epoch_batches import EpochBatches, Order
 from keras_vicregl.data.sources.arrays import ArraySource, from_arrays
 from keras_vicregl.data.sources.image_source import ImageSource
@@ -31,7 +32,8 @@ class ArrayBatches(EpochBatches):
     `keras_vicregl.training.pretrain` sees to that.
 
     Args:
-        arrays: Images (N, H, W, 3) uint8, a dictionary of `"images"` and
+        arrays: Images (N, H, W, C), uint8 or with a `value_range` of
+            `multi_view` uint16 or float32, a dictionary of `"images"` and
             optionally `"labels"` (N,), or what `load` returns for these. They
             may be memory-mapped files.
         multi_view: A `keras_vicregl.views.MultiView` with `on="device"`, the
@@ -93,12 +95,16 @@ class ArrayBatches(EpochBatches):
             workers=workers,
             max_queue_size=max_queue_size,
         )
+        self._check_values = ImageCheck(
+            multi_view, self._arrays[IMAGES], "arrays"
+        )
         self._order = Order(self._count, self._plan, self._seed)
 
     def _batch(self, epoch: int, step: int) -> tuple[Any, ...]:
         seeds = self._order.seeds(epoch, step)
         chosen = seeds[:, 1]
         batch = {key: array[chosen] for key, array in self._arrays.items()}
+        self._check_values(batch[IMAGES], chosen)
         return self._multi_view.inputs(**batch, seeds=seeds)
 
 

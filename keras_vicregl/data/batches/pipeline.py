@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_vicregl.data._checks import (
+    ImageCheck,
     check_fixed,
     check_integer,
     check_shard,
@@ -101,7 +102,7 @@ def view_batches(
 
     Args:
         data: What `load` returns; a dictionary of arrays; or an unbatched
-            `tf.data.Dataset` of dictionaries, with `"images"` (H, W, 3) and
+            `tf.data.Dataset` of dictionaries, with `"images"` (H, W, C) and
             optionally `"labels"`, which must yield its examples in the same
             order each time. Where images may differ in size, views on the
             host are made image by image instead of batch by batch, and those on
@@ -193,6 +194,8 @@ def view_batches(
         check_shard(shard, batch_size, drop_remainder),
     )
     source = data
+    if isinstance(source, ArraySource) and isinstance(multi_view, MultiView):
+        ImageCheck(multi_view, source._arrays[IMAGES], source.name)
     steps = plan.steps(source._cardinality)
     if steps == 0:
         raise ValueError(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_vicregl._warnings import warn
-from keras_vicregl.data._checks import check_labels
+from keras_vicregl.data._checks import check_images, check_labels
 from keras_vicregl.data.boxes import BOXES, check_box_arrays
 from keras_vicregl.data.sources.array_rows import ArrayRows, row_reader, take
 from keras_vicregl.data.sources.image_source import ImageSource
@@ -111,6 +111,11 @@ class ArraySource(ImageSource):
         )
         self._arrays = dict(arrays)
 
+    @property
+    def is_of_bytes(self) -> bool:
+        """Whether the images are uint8."""
+        return self._arrays[IMAGES].dtype == np.uint8
+
     def dataset(self, order_seed: int | None = None) -> tf.data.Dataset:
         """See `ImageSource.dataset`."""
         if order_seed is None:
@@ -164,9 +169,10 @@ def from_arrays(
     """A source of arrays that are images, labels and so on, as they must be.
 
     Args:
-        arrays: Images (N, H, W, 3), or a dictionary of `"images"` and
-            optionally `"labels"` (N,), `"segmentation_masks"` (N, H, W, 1), and
-            `"boxes"` (N, M, 4) with `"box_classes"` (N, M).
+        arrays: Images (N, H, W, C), uint8, uint16 or float32, or a dictionary
+            of `"images"` and optionally `"labels"` (N,),
+            `"segmentation_masks"` (N, H, W, 1), and `"boxes"` (N, M, 4) with
+            `"box_classes"` (N, M).
         name: See `ImageSource`.
         class_names: See `ImageSource`.
         box_class_names: See `ImageSource`.
@@ -186,11 +192,7 @@ def from_arrays(
     arrays = {key: np.asarray(value) for key, value in arrays.items()}
     common_length(arrays)
     shape = arrays[IMAGES].shape
-    if len(shape) != 4 or shape[3] != 3 or arrays[IMAGES].dtype != np.uint8:
-        raise ValueError(
-            "images must be uint8 of shape (N, H, W, 3). Received: "
-            f"{arrays[IMAGES].dtype} of shape {shape}"
-        )
+    check_images(shape, arrays[IMAGES].dtype)
     _warn_of_two_values(arrays[IMAGES], name)
     if MASKS in arrays and arrays[MASKS].shape != (*shape[:3], 1):
         raise ValueError(
@@ -228,6 +230,8 @@ def _warn_of_keys(arrays: Mapping[str, np.ndarray]) -> None:
 
 def _warn_of_two_values(images: np.ndarray, name: str) -> None:
     """Says where a few images have no values but 0 and 1."""
+    if images.dtype != np.uint8:
+        return
     some = images[np.arange(min(len(images), _LOOKED_AT))]
     if some.size and some.max() == 1 and not some.min():
         warn(

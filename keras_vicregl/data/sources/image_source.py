@@ -37,7 +37,9 @@ class ImageSource:
     """Images of a data set, and what is known of them: what `load` returns.
 
     It can be given to `view_batches`. An example has one form, whatever the
-    source: a dictionary of `"images"`, (H, W, 3) uint8, and where there are any
+    source: a dictionary of `"images"`, (H, W, C) - of files C is 3 and
+    the dtype uint8, of arrays it may be uint16 or float32 - and where there are
+    any
     `"labels"`, an int32 scalar, `"segmentation_masks"`, (H, W, 1) uint8, and
     `"boxes"`, (M, 4) float32, left, top, right and bottom in pixels, with
     `"box_classes"`, (M,) int32, for the M objects in the image.

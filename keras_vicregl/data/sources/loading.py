@@ -85,7 +85,8 @@ def load(
               classes;
             - a name of TFDS, as `"imagenet2012"`, or a builder of TFDS;
             - a list of files;
-            - images (N, H, W, 3) uint8, or a dictionary of arrays: `"images"`,
+            - images (N, H, W, C), uint8, uint16 or float32, also of
+              memory-mapped files, or a dictionary of arrays: `"images"`,
               and optionally `"labels"` (N,), `"segmentation_masks"`
               (N, H, W, 1), and `"boxes"` (N, M, 4) with `"box_classes"` (N, M).
         split: Of scenes and TFDS, `"train"` by default; of a folder, the folder

@@ -14,6 +14,7 @@ from keras_vicregl.models.backbones.copies import copy_of
 from keras_vicregl.models.plumbing import feature_channels
 from keras_vicregl.precision import FullPrecisionDense
 from keras_vicregl.views import MultiView, ViewGroup
+from keras_vicregl.views.normalization import Normalization
 from keras_vicregl.views.rendering.device import device_views
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class Classifier(keras.Model):
     """Linear layers, the heads, on the pooled features of a backbone's copy.
 
     Args:
-        backbone: Maps (B, H, W, 3) to one feature map (B, h, w, F).
+        backbone: Maps (B, H, W, C) to one feature map (B, h, w, F).
         num_classes: C.
         learning_rates: One a head.
         backbone_learning_rate: Of the copy. 0: it is frozen and in inference
@@ -182,8 +183,7 @@ def augmented_batches(
     *,
     size: int | tuple[int, int],
     scale: tuple[float, float],
-    mean: tuple[float, float, float],
-    std: tuple[float, float, float],
+    normalization: Normalization,
     batch_size: int,
     seed: int,
 ) -> tuple[MultiView | None, Any]:
@@ -197,8 +197,7 @@ def augmented_batches(
         source: Labelled images.
         size: Rows and columns of a crop.
         scale: Smallest and largest fraction of the image's area.
-        mean: The channels' means, on a scale of [0, 1].
-        std: Their standard deviations.
+        normalization: How images become what the backbone takes.
         batch_size: At most; of the last batch, what does not fill it is
             dropped.
         seed: Of order and crops.
@@ -213,12 +212,19 @@ def augmented_batches(
 
     is_array = isinstance(source, ArraySource)
     on_device = is_array or not has_tensorflow()
+    value_range = normalization.value_range
+    if is_array and value_range is None and not source.is_of_bytes:
+        value_range = (0.0, 255.0)  # which is then to be said
     views = MultiView(
         [ViewGroup(size, 1, scale=scale, blur=(0.0,), solarize=(0.0,))],
         jitter=0.0,
+        saturation=0.0,
+        hue=0.0,
         grayscale=0.0,
-        mean=mean,
-        std=std,
+        channels=normalization.channels,
+        mean=normalization.mean,
+        std=normalization.std,
+        value_range=value_range,
         interpolation="bilinear",
         on="device" if on_device else "host",
     )

@@ -24,12 +24,10 @@ from keras_vicregl.evaluation.classification.grid import (
     hold_out,
 )
 from keras_vicregl.evaluation.classification.label_subset import label_subset
-from keras_vicregl.evaluation.features.extraction import (
-    extract_features,
-    normalize_images,
-)
+from keras_vicregl.evaluation.features.extraction import extract_features
 from keras_vicregl.evaluation.features.given import check_source
 from keras_vicregl.evaluation.features.image_batches import (
+    check_channels,
     common_size,
     image_batches,
 )
@@ -45,7 +43,7 @@ if TYPE_CHECKING:
 
     Source = ImageSource | Mapping[str, np.ndarray]
 
-Channels = tuple[float, float, float]
+Channels = tuple[float, ...]
 
 
 def evaluate_augmented_linear(
@@ -84,10 +82,10 @@ def evaluate_augmented_linear(
     time of a number, however long it is.
 
     Args:
-        backbone: Maps (B, H, W, 3) to one feature map (B, h, w, F), of which
+        backbone: Maps (B, H, W, C) to one feature map (B, h, w, F), of which
             the spatial mean is classified. A copy of it is used.
         train: Labelled images: what `keras_vicregl.data.load` returns, or a
-            dictionary of arrays with `"images"` (N, H, W, 3) uint8 and
+            dictionary of arrays with `"images"` (N, H, W, C) and
             `"labels"` (N,), which needs no TensorFlow.
         test: As `train`. Of both, examples with the label -1 are left out, and
             classes that have names are matched by these.
@@ -109,9 +107,10 @@ def evaluate_augmented_linear(
         num_classes: Default: one more than the largest training label, where
             every class of `test` must have examples in `train`.
         mean: Of the channels, on a scale of [0, 1]: images become
-            (x / 255 - mean) / std. Default: what the backbone was trained on,
-            where it knows that, or ImageNet's; a warning says where it is
-            another.
+            (x / 255 - mean) / std, after the range of their values, if the
+            backbone has one, has made them of 0 to 255. Default: what the
+            backbone was trained on, where it knows that, or ImageNet's; a
+            warning says where it is another.
         std: Their standard deviations.
 
     Returns:
@@ -286,7 +285,7 @@ class _Task:
         for name, data in (("train", train), ("test", test)):
             check_source(data, name, "training on crops")
         warn_of_own_layers(backbone)
-        mean, std = resolved(backbone, mean, std)
+        self._normalization = resolved(backbone, mean, std)
         self._train, self._test = map(
             labelled, match_classes(as_source(train), as_source(test))
         )
@@ -311,12 +310,13 @@ class _Task:
                 "in size."
             )
         shape = (size, size) if isinstance(size, int) else tuple(size)
-        check_image_shape(backbone, (*shape, 3), "crops")
+        channels = self._normalization.channels
+        check_channels((self._train, self._test), channels)
+        check_image_shape(backbone, (*shape, channels), "crops")
         self._views = {
             "size": size,
             "scale": scale,
-            "mean": mean,
-            "std": std,
+            "normalization": self._normalization,
             "batch_size": batch_size,
             "seed": seed,
         }
@@ -373,7 +373,7 @@ class _Task:
             seed=self._seed,
             views=views,
         )
-        remember(model.backbone, self._views["mean"], self._views["std"])
+        remember(model.backbone, self._normalization)
         loss = model.fit_on(batches, self._epochs, self._weight_decay)
         return model, loss
 
@@ -381,12 +381,11 @@ class _Task:
         self, model: Classifier, source: ImageSource
     ) -> tuple[np.ndarray, np.ndarray]:
         """Scores (N, heads * C) of test images, and their labels."""
-        mean, std = self._views["mean"], self._views["std"]
         data = extract_features(
             model.backbone,
             image_batches(source, **self._testing),
             pooled=True,
-            preprocess=lambda images: normalize_images(images, mean, std),
+            preprocess=self._normalization,
         )
         return linear_scores(data["features"], model.head_parameters), data[
             "labels"

@@ -22,29 +22,43 @@ from keras_vicregl.evaluation.features.batches import (
 )
 from keras_vicregl.evaluation.features.given import as_batches
 from keras_vicregl.models.backbones.normalization import (
-    normalization_of,
     resolved,
     warn_of_difference,
     warn_of_own_layers,
+    whole_normalization_of,
 )
 from keras_vicregl.models.plumbing import check_image_shape
 from keras_vicregl.views.keys import LABELS, NO_LABEL
-from keras_vicregl.views.normalization import IMAGENET_MEAN, IMAGENET_STD
+from keras_vicregl.views.normalization import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Normalization,
+)
+from keras_vicregl.views.values import (
+    MOST_BEYOND,
+    ValueRange,
+    beyond,
+    told_beyond,
+)
 
 Preprocess = Callable[[np.ndarray], np.ndarray] | None
 
 
 def normalize_images(
     images: np.ndarray,
-    mean: tuple[float, float, float] = IMAGENET_MEAN,
-    std: tuple[float, float, float] = IMAGENET_STD,
+    mean: tuple[float, ...] = IMAGENET_MEAN,
+    std: tuple[float, ...] = IMAGENET_STD,
+    value_range: ValueRange | None = None,
 ) -> np.ndarray:
     """Scales images of 0 to 255 and normalises their channels.
 
     Args:
-        images: Shape (..., 3), values in 0 to 255.
+        images: Shape (..., C), values in 0 to 255, or of any with their range.
         mean: Of the channels, on a scale of [0, 1]. Default: ImageNet's.
         std: Their standard deviations.
+        value_range: Pair of values that become 0 and 1, or one a channel, as
+            `MultiView` has it: what is beyond becomes 0 or 1 too. Default: 0
+            and 255, and nothing is clipped.
 
     Returns:
         float32, same shape: (images / 255 - mean) / std.
@@ -54,11 +68,7 @@ def normalize_images(
     >>> normalize_images(np.array([[0.485, 0.456, 0.406]]) * 255).round(6)
     array([[0., 0., 0.]], dtype=float32)
     """
-    mean = np.array(mean, np.float32)
-    std = np.array(std, np.float32)
-    images = np.asarray(images, np.float32)
-    # One multiplication and one addition a value.
-    return images * (1 / (255 * std)) - mean / std
+    return Normalization(mean, std, value_range)(images)
 
 
 def preprocess_for(backbone: Any, preprocess: Preprocess) -> Preprocess:
@@ -84,8 +94,8 @@ def preprocess_for(backbone: Any, preprocess: Preprocess) -> Preprocess:
         )
     if preprocess is normalize_images:
         warn_of_own_layers(backbone)
-        return _Normalization(*resolved(backbone, None, None))
-    known = normalization_of(backbone)
+        return _Normalization(resolved(backbone))
+    known = whole_normalization_of(backbone)
     if preprocess is not None and known is not None:
         _compare(backbone, preprocess, known)
     return preprocess
@@ -94,19 +104,42 @@ def preprocess_for(backbone: Any, preprocess: Preprocess) -> Preprocess:
 class _Normalization:
     """`normalize_images`, which says once where values are others."""
 
-    def __init__(self, mean: Any, std: Any) -> None:
-        self._mean, self._std = mean, std
+    def __init__(self, normalization: Normalization) -> None:
+        self._normalization = normalization
         self._is_said = False
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         images = np.asarray(images)
+        _check_images(images, self._normalization)
         if not self._is_said and images.size:
-            self._is_said = _warn_of_range(images)
-        return normalize_images(images, self._mean, self._std)
+            self._is_said = _warn_of_range(
+                images, self._normalization.value_range
+            )
+        return self._normalization(images)
 
 
-def _warn_of_range(images: np.ndarray) -> bool:
-    """Whether images are hardly such with values of 0 to 255; warns of it."""
+def _check_images(images: np.ndarray, normalization: Normalization) -> None:
+    """Raises a ValueError for images that cannot be normalised so."""
+    if images.shape[-1] != normalization.channels:
+        raise ValueError(
+            f"The backbone takes images of {normalization.channels} channels, "
+            f"last. Received: images of shape {images.shape}"
+        )
+    if images.dtype.kind == "f" and not np.isfinite(images).all():
+        raise ValueError(
+            "images must be finite. Received NaN or infinite values: replace "
+            "them, as np.nan_to_num does, or leave these images out."
+        )
+
+
+def _warn_of_range(images: np.ndarray, value_range: ValueRange | None) -> bool:
+    """Whether images are hardly such as have the range; warns of it."""
+    if value_range is not None:
+        share, low, high = beyond(images, value_range)
+        if share <= MOST_BEYOND:
+            return False
+        warn(told_beyond(share, low, high, value_range))
+        return True
     low, high = float(images.min()), float(images.max())
     # One of 0 alone is black. Resizing may go a little beyond.
     if low > -0.5 and not 0 < high <= 1 and high < 256:
@@ -121,8 +154,13 @@ def _warn_of_range(images: np.ndarray) -> bool:
 
 def _compare(backbone: Any, preprocess: Any, known: Any) -> None:
     """Warns where black and white become something else than they should."""
-    probe = np.zeros((2, 8, 8, 3), np.float32)
-    probe[1] = 255
+    probe = np.zeros((2, 8, 8, known.channels), np.float32)
+    probe[:] = np.reshape(
+        np.transpose(
+            (0, 255) if known.value_range is None else known.value_range
+        ),
+        (2, 1, 1, -1),
+    )
     expected = normalize_images(probe, *known)
     try:
         found = np.asarray(preprocess(probe.copy()), np.float32)
@@ -152,9 +190,9 @@ def extract_features(
     maps, the last needs maps.
 
     Args:
-        backbone: Maps (B, H, W, 3) to one feature map (B, h, w, F).
+        backbone: Maps (B, H, W, C) to one feature map (B, h, w, F).
         data: What `keras_vicregl.data.load` returns; a dictionary of arrays,
-            `"images"` (N, H, W, 3) with any of `"labels"` (N,) and
+            `"images"` (N, H, W, C) with any of `"labels"` (N,) and
             `"segmentation_masks"` (N, H', W') or (N, H', W', 1); or an iterable
             (such as a batched `tf.data.Dataset`) over dictionaries of that
             kind.
@@ -166,9 +204,10 @@ def extract_features(
         batch_size: Images per call of the backbone. Iterables come in batches
             already.
         preprocess: Applied to each batch of images, a NumPy array; its result
-            goes to the backbone. The default takes images of 0 to 255 and
-            normalises them as those were that the backbone was trained on,
-            where it knows that, and by ImageNet's mean and deviation otherwise.
+            goes to the backbone. The default takes images of 0 to 255, or of
+            the range of its views, and normalises them as those were that the
+            backbone was trained on, where it knows that, and by ImageNet's
+            mean and deviation otherwise.
             None leaves the images as they are.
 
     Returns:

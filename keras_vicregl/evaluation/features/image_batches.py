@@ -51,7 +51,8 @@ def image_batches(
 
     Returns:
         An iterable, any number of times, over dictionaries of `"images"` (B, H,
-        W, 3), uint8 or where they were resized float32, in [0, 255], and where
+        W, C), of the dtype and values that they have, or where they were
+        resized float32, and where
         there are any `"labels"` (B,) and `"segmentation_masks"` (B, H, W, 1),
         in which the `ignore_label` of the source has become 255. Boxes are left
         out.
@@ -95,6 +96,21 @@ def common_size(
         return None
     shape = source.dataset().element_spec[IMAGES].shape
     return tuple(shape[:2]) if shape.is_fully_defined() else None
+
+
+def check_channels(sources: Sequence[ImageSource], channels: int) -> None:
+    """Raises a ValueError for arrays that are not of so many channels."""
+    from keras_vicregl.data.sources.arrays import ArraySource
+
+    for source in sources:
+        if not isinstance(source, ArraySource):
+            continue
+        shape = source._arrays[IMAGES].shape
+        if shape[-1] != channels:
+            raise ValueError(
+                f"The backbone takes images of {channels} channels. Received: "
+                f"{source!r}, of shape {shape}"
+            )
 
 
 def label_in_batches(

@@ -10,6 +10,7 @@ from keras_vicregl.models.backbones.normalization import (
     warn_of_both,
     warn_of_own_layers,
 )
+from keras_vicregl.views.normalization import default_mean, default_std
 
 _TO_CHANNELS_FIRST = (3, 1, 2)
 _TO_CHANNELS_LAST = (2, 3, 1)
@@ -217,7 +218,9 @@ def _channels_last(model: keras.Model) -> keras.Model:
 
 def _from_normalized(model: keras.Model, pixels: str) -> keras.Model:
     images = keras.Input(model.input_shape[1:])
-    x = FromNormalized(pixels, name="from_normalized")(images)
+    channels = images.shape[-1]
+    normalization = default_mean(channels), default_std(channels)
+    x = FromNormalized(pixels, *normalization, name="from_normalized")(images)
     return keras.Model(images, model(x), name=model.name)
 
 

@@ -1,8 +1,9 @@
 """How the images of a backbone are normalised: one place that knows it.
 
-Views arrive normalised by a mean and a deviation. A backbone remembers those
-that it was trained on, and evaluations and exports take them from it. One that
-wants other pixels gets a layer that makes them of normalised ones.
+Views arrive normalised by a mean and a deviation, after a range has mapped
+their values to [0, 1]. A backbone remembers those that it was trained on, and
+evaluations and exports take them from it. One that wants other pixels gets a
+layer that makes them of normalised ones.
 """
 
 from __future__ import annotations
@@ -15,9 +16,14 @@ from keras import ops
 
 from keras_vicregl._warnings import warn
 from keras_vicregl.views.multi_view import MultiView
-from keras_vicregl.views.normalization import IMAGENET_MEAN, IMAGENET_STD
+from keras_vicregl.views.normalization import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Normalization,
+)
+from keras_vicregl.views.values import ValueRange, check_value_range
 
-Channels = tuple[float, float, float]
+Channels = tuple[float, ...]
 
 # Of pixels in [0, 255]: what is subtracted and what is divided by, a channel of
 # RGB each, and whether blue comes first.
@@ -51,7 +57,7 @@ class FromNormalized(keras.layers.Layer):
         **kwargs: Arguments of `keras.layers.Layer`. The result is float32.
 
     Call arguments:
-        inputs: Images `(B, H, W, 3)`, `(x / 255 - mean) / std` of RGB pixels x.
+        inputs: Images `(B, H, W, C)`, `(x / 255 - mean) / std` of pixels x.
 
     Returns:
         Tensor of the shape of `inputs`.
@@ -81,12 +87,19 @@ class FromNormalized(keras.layers.Layer):
                 f"`pixels` must be None or one of {', '.join(PIXELS)}. "
                 f"Received: pixels={pixels!r}"
             )
+        if len(mean) != 3 and len(set(PIXELS[pixels][0])) > 1:
+            raise ValueError(
+                f"pixels={pixels!r} is of red, green and blue. Received: "
+                f"{len(mean)} channels"
+            )
         self.pixels = pixels
         self.mean, self.std = tuple(mean), tuple(std)
 
     def call(self, inputs: Any) -> Any:
         """Scales and shifts the channels."""
         less, by, blue_first = PIXELS[self.pixels]
+        if len(self.mean) != 3:
+            less, by = less[0], by[0]
         scale = 255 * np.array(self.std) / by
         shift = (255 * np.array(self.mean) - less) / by
         scale = ops.convert_to_tensor(scale, "float32")
@@ -116,10 +129,18 @@ def normalization_of(backbone: Any) -> tuple[Channels, Channels] | None:
     Returns:
         Both, or None where nobody has told.
     """
+    known = whole_normalization_of(backbone)
+    return None if known is None else known[:2]
+
+
+def whole_normalization_of(backbone: Any) -> Normalization | None:
+    """`normalization_of`, and the range of values before it."""
+    told = getattr(backbone, "_normalization", None)
     for layer in _layers(backbone):
         if isinstance(layer, FromNormalized):
-            return layer.mean, layer.std
-    return getattr(backbone, "_normalization", None)
+            value_range = None if told is None else told.value_range
+            return Normalization(layer.mean, layer.std, value_range)
+    return told
 
 
 def learn_normalization(backbone: keras.Model, views: Any) -> None:
@@ -132,47 +153,86 @@ def learn_normalization(backbone: keras.Model, views: Any) -> None:
     """
     if not isinstance(views, MultiView):
         return
-    given = views.mean, views.std
-    known = normalization_of(backbone)
+    given = views.normalization
+    known = whole_normalization_of(backbone)
+    if known is not None and getattr(backbone, "_normalization", None) is None:
+        # Its own layer knows pixels, whatever range makes them.
+        known = known._replace(value_range=given.value_range)
     if known is not None and not _same(known, given):
         warn(
             f"The views are normalised by {_words(given)}, and "
             f"{backbone.name!r} takes images normalised by {_words(known)}: "
-            f"pass MultiView(mean={known[0]}, std={known[1]})."
+            f"pass MultiView({_words(known)})."
         )
-    remember(backbone, *given)
+    remember(backbone, given)
 
 
-def remember(backbone: keras.Model, mean: Channels, std: Channels) -> None:
-    """Notes mean and deviation of what a backbone is trained on."""
-    backbone._normalization = tuple(mean), tuple(std)
+def remember(backbone: keras.Model, normalization: Normalization) -> None:
+    """Notes how what a backbone is trained on is normalised."""
+    mean, std, value_range = normalization
+    backbone._normalization = Normalization(
+        tuple(mean), tuple(std), value_range
+    )
 
 
 def resolved(
-    backbone: Any, mean: Channels | None, std: Channels | None
-) -> tuple[Channels, Channels]:
-    """Mean and deviation to use with a backbone.
+    backbone: Any,
+    mean: Channels | None = None,
+    std: Channels | None = None,
+    value_range: ValueRange | None = None,
+) -> Normalization:
+    """Mean, deviation and range to use with a backbone.
 
     Args:
         backbone: Any model.
         mean: What the caller wants, or None for the backbone's own; ImageNet's
             where it has none.
         std: As `mean`.
+        value_range: As `mean`, and [0, 255] where it has none.
 
     Returns:
-        Both. Where they are not the backbone's, a warning says so.
+        These. Where they are not the backbone's, a warning says so.
+
+    Raises:
+        ValueError: If they are not of as many channels as it takes.
     """
-    known = normalization_of(backbone)
-    own = known or (IMAGENET_MEAN, IMAGENET_STD)
-    given = (own[0] if mean is None else mean, own[1] if std is None else std)
+    known = whole_normalization_of(backbone)
+    own = known or Normalization(IMAGENET_MEAN, IMAGENET_STD)
+    mean = own.mean if mean is None else tuple(mean)
+    std = own.std if std is None else tuple(std)
+    channels = _input_channels(backbone)
+    if {len(mean), len(std)} != {channels or len(mean)}:
+        raise ValueError(
+            f"The backbone {backbone.name!r} takes images of {channels} "
+            f"channels, and mean={mean} and std={std} are not of as many. "
+            + (
+                "It has not been told how its images are normalised: pass "
+                "mean and std, or preprocess=None for images that are."
+                if known is None
+                else "Pass a number a channel."
+            )
+        )
+    if value_range is None:
+        value_range = own.value_range
+    value_range = check_value_range(value_range, len(mean))
+    given = Normalization(mean, std, value_range)
     if known is not None and not _same(known, given):
         warn_of_difference(backbone, _words(given))
     return given
 
 
+def _input_channels(backbone: Any) -> int | None:
+    """Channels of a model's images, or None where it does not tell."""
+    try:
+        shape = backbone.input_shape
+    except (AttributeError, ValueError):  # no Keras model, or not built
+        return None
+    return shape[-1] if isinstance(shape, tuple) and len(shape) == 4 else None
+
+
 def warn_of_difference(backbone: keras.Model, given: str) -> None:
     """Says that a backbone gets other images than it was trained on."""
-    known = normalization_of(backbone)
+    known = whole_normalization_of(backbone)
     warn(
         f"{backbone.name!r} was trained on images normalised by "
         f"{_words(known)}, and gets them by {given}. Leave the arguments out "
@@ -273,10 +333,23 @@ def _layers(model: Any) -> list[keras.layers.Layer]:
     return list(flatten()) if flatten else []
 
 
-def _same(first: Any, second: Any) -> bool:
-    return np.allclose(first, second, rtol=0, atol=1e-6)
+def _same(first: Normalization, second: Normalization) -> bool:
+    ranges = [
+        (0.0, 255.0) if each.value_range is None else each.value_range
+        for each in (first, second)
+    ]
+    if first.channels != second.channels or not np.allclose(
+        np.subtract(*map(np.atleast_2d, ranges)),
+        0,
+        atol=1e-6 * np.max(np.ptp(ranges[0], axis=-1)),
+    ):
+        return False
+    return np.allclose(first[:2], second[:2], rtol=0, atol=1e-6)
 
 
-def _words(normalization: tuple[Channels, Channels]) -> str:
-    mean, std = (tuple(map(float, each)) for each in normalization)
-    return f"mean={mean}, std={std}"
+def _words(normalization: Normalization) -> str:
+    mean, std = (tuple(map(float, each)) for each in normalization[:2])
+    words = f"mean={mean}, std={std}"
+    if normalization.value_range is None:
+        return words
+    return f"{words}, value_range={normalization.value_range}"

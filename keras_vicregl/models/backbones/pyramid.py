@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from keras_vicregl.models.backbones.kernels import use_fast_kernels
+from keras_vicregl.views.normalization import Normalization
 
 
 class PyramidBackbone(keras.Model):
@@ -54,7 +55,7 @@ class PyramidBackbone(keras.Model):
         self.dtype_policy = keras.dtype_policies.get(dtype)
         self._pyramid_outputs = dict(pyramid_outputs)
         self._pyramid_strides = dict(pyramid_strides)
-        # Mean and deviation of the images that it was trained on.
+        # That of the images that it was trained on.
         self._normalization = None
         use_fast_kernels(self)
 
@@ -77,7 +78,7 @@ class PyramidBackbone(keras.Model):
             "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
         }
         if self._normalization is not None:
-            config["normalization"] = self._normalization
+            config["normalization"] = self._normalization.as_config()
         return config
 
     @classmethod
@@ -93,7 +94,7 @@ class PyramidBackbone(keras.Model):
         normalization = config.pop("normalization", None)
         backbone = cls(**config)
         if normalization is not None:
-            backbone._normalization = tuple(map(tuple, normalization))
+            backbone._normalization = Normalization.from_config(normalization)
         return backbone
 
 
