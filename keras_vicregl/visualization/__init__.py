@@ -7,6 +7,7 @@ Trainings use it; it stands on models and logs.
 
 from keras_vicregl.visualization._figures import save
 from keras_vicregl.visualization.ablation import plot_ablation
+from keras_vicregl.visualization.bands import band_colors
 from keras_vicregl.visualization.callbacks import FigureCallback
 from keras_vicregl.visualization.curves import plot_curves, read_histories
 from keras_vicregl.visualization.detection import plot_boxes
@@ -39,6 +40,7 @@ __all__ = [
     "FigureCallback",
     "Matches",
     "Pairs",
+    "band_colors",
     "class_colors",
     "feature_map_colors",
     "find_matches",

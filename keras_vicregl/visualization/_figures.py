@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_vicregl.storage.files import replacing
+from keras_vicregl.visualization.bands import band_colors
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -58,6 +59,9 @@ def save(figure: "Figure", path: str | os.PathLike) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as file:
         file.write(picture.getvalue())
+
+
+Bands = Sequence[int] | int | None
 
 
 def displayable(images: np.ndarray) -> np.ndarray:
@@ -112,13 +116,32 @@ def legend_below(figure: "Figure", handles: Sequence[Any]) -> int:
     return -(-len(handles) // columns)
 
 
-def check_images(name: str, images: np.ndarray) -> np.ndarray:
+def check_images(
+    name: str, images: np.ndarray, bands: Bands = None
+) -> np.ndarray:
     """Images `(N, H, W, 3)`, at least one, as an array, or an error."""
     images = np.asarray(images)
-    if images.ndim != 4 or images.shape[-1] != 3 or not len(images):
+    if images.ndim != 4 or not len(images):
         raise ValueError(
             f"`{name}` must be one or more images (N, H, W, 3); received shape "
             f"{images.shape}."
+        )
+    return in_colors(name, images, bands)
+
+
+def in_colors(name: str, images: Any, bands: Bands = None) -> np.ndarray:
+    """Images `(N, H, W, 3)` of such, or of the bands of `(N, H, W, C)`."""
+    images = np.asarray(images)
+    if bands is not None:
+        return band_colors(images, bands)
+    channels = images.shape[-1]
+    if channels == 1:
+        return np.repeat(images, 3, axis=-1)
+    if channels != 3:
+        raise ValueError(
+            f"`{name}` must be one or more images (N, H, W, 3), or `bands` "
+            f"must say which three of their {channels} channels are to be "
+            f"shown, as (0, 1, 2); received shape {images.shape}."
         )
     return images
 

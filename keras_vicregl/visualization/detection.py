@@ -8,6 +8,7 @@ import numpy as np
 from keras_vicregl.visualization._figures import (
     SMALL,
     WIDTH,
+    Bands,
     check_count,
     check_images,
     displayable,
@@ -32,6 +33,7 @@ def plot_boxes(
     *,
     class_names: Sequence[str] | None = None,
     min_score: float = 0.5,
+    bands: Bands = None,
 ) -> "Figure":
     """Images with their ground truth, dashed in white, and predicted boxes.
 
@@ -39,7 +41,7 @@ def plot_boxes(
     at their upper edge, the names of true boxes at their lower one.
 
     Args:
-        images: `(N, H, W, 3)` array.
+        images: `(N, H, W, 3)` array, or with `bands` `(N, H, W, C)`.
         labels: a batch as `train_detection` takes it: `"boxes"` `(N, M, 4)`,
             left, top, right and bottom in pixels, the edges of the image at 0
             and its size, and `"box_classes"` `(N, M)`, -1 where there is no
@@ -48,6 +50,8 @@ def plot_boxes(
             them.
         class_names: names of classes 0, 1, 2, ...; `None`: their numbers.
         min_score: predictions with a lower score are not drawn.
+        bands: channels that are red, green and blue, see `band_colors`, where
+            images are not `(N, H, W, 3)`; of one channel all are grey.
 
     Returns:
         A matplotlib figure, three images a row.
@@ -64,7 +68,7 @@ def plot_boxes(
     >>> figure.axes[0].texts[0].get_text(), figure.axes[0].patches[0].get_bbox()
     ('dog', Bbox([[3.5, 3.5], [19.5, 27.5]]))
     """
-    images = check_images("images", images)
+    images = check_images("images", images, bands)
     given = {"labels": labels}
     if predictions is not None:
         given["predictions"] = predictions

@@ -8,6 +8,7 @@ import numpy as np
 from keras_vicregl.visualization._figures import (
     TEXT,
     WIDTH,
+    Bands,
     check_count,
     check_images,
     check_not_empty,
@@ -62,17 +63,21 @@ def plot_feature_maps(
     maps: Mapping[str, np.ndarray],
     *,
     upsample: bool = False,
+    bands: Bands = None,
 ) -> "Figure":
     """Images above the colours of their feature maps.
 
     Colours compare along a row; each row has components of its own.
 
     Args:
-        images: `(N, H, W, 3)` array; four to eight are well to be seen.
+        images: `(N, H, W, 3)` array, or with `bands` `(N, H, W, C)`; four to
+            eight are well to be seen.
         maps: name to feature maps `(N, h, w, F)`, a row each; see
             `feature_map_colors`.
         upsample: whether the colours are interpolated bilinearly, instead of
             one square a position.
+        bands: channels that are red, green and blue, see `band_colors`, where
+            images are not `(N, H, W, 3)`; of one channel all are grey.
 
     Returns:
         A matplotlib figure.
@@ -81,7 +86,7 @@ def plot_feature_maps(
         ValueError: if `maps` is empty, or a name's maps are not as many as the
             images.
     """
-    images = check_images("images", images)
+    images = check_images("images", images, bands)
     check_not_empty("maps", maps)
     for name, values in maps.items():
         check_count(f"maps[{name!r}]", values, len(images))

@@ -8,6 +8,7 @@ import numpy as np
 from keras_vicregl.visualization._figures import (
     TITLE,
     WIDTH,
+    Bands,
     check_images,
     displayable,
     legend_below,
@@ -78,17 +79,20 @@ def plot_segmentations(
     *,
     class_names: Sequence[str] | None = None,
     ignore_label: int | None = 255,
+    bands: Bands = None,
 ) -> "Figure":
     """A row an image: the image, its labels, and each method's prediction.
 
     Args:
-        images: `(N, H, W, 3)` array.
+        images: `(N, H, W, 3)` array, or with `bands` `(N, H, W, C)`.
         masks: `(N, h, w)` or `(N, h, w, 1)` integers, the labels.
         predictions: name of a method to what it predicts, as `masks`, of any
             size; a column each.
         class_names: names of classes 0, 1, 2, ...; `None`: their numbers.
         ignore_label: pixels with this label are striped, see
             `segmentation_colors`.
+        bands: channels that are red, green and blue, see `band_colors`, where
+            images are not `(N, H, W, 3)`; of one channel all are grey.
 
     Returns:
         A matplotlib figure whose legend names the classes that are to be seen.
@@ -96,7 +100,7 @@ def plot_segmentations(
     Raises:
         ValueError: if lengths or shapes do not fit, or a class has no name.
     """
-    images = check_images("images", images)
+    images = check_images("images", images, bands)
     columns = [("ground truth", _checked("masks", masks, len(images)))]
     for name, values in predictions.items():
         argument = f"predictions[{name!r}]"

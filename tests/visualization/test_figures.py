@@ -5,7 +5,15 @@ import sys
 import numpy as np
 import pytest
 
-from keras_vicregl.visualization import plot_ablation, plot_curves, save
+from keras_vicregl.visualization import (
+    band_colors,
+    plot_ablation,
+    plot_curves,
+    plot_feature_maps,
+    plot_matches,
+    plot_segmentations,
+    save,
+)
 from keras_vicregl.visualization._figures import displayable
 
 
@@ -52,3 +60,41 @@ def test_pyplot_is_left_alone(monkeypatch, tmp_path):
 )
 def test_pixels_of_any_range(images, expected):
     assert displayable(images).tolist() == expected
+
+
+def test_bands_of_any_values_can_be_seen():
+    rng = np.random.default_rng(0)
+    images = rng.normal([0, 900, 5, 1e-4], [1, 300, 0.1, 1e-5], (2, 9, 9, 4))
+    images[0, 0, 0, 3] = np.nan
+    colors = band_colors(images, (3, 1, 0), percentiles=(10, 90))
+    for band, channel in enumerate((3, 1, 0)):
+        values = images[..., channel]
+        low, high = np.nanpercentile(values, (10, 90))
+        expected = 255 * np.clip((values - low) / (high - low), 0, 1)
+        expected = np.nan_to_num(expected)
+        np.testing.assert_allclose(colors[..., band], expected, atol=0.51)
+    gray = band_colors(images[..., :1])
+    assert gray.shape == (2, 9, 9, 3) and (np.ptp(gray, axis=-1) == 0).all()
+    np.testing.assert_array_equal(
+        band_colors(images, 1), band_colors(images[..., 1:2])
+    )
+
+
+@pytest.mark.parametrize("bands", [None, (0, 1), (0, 1, 4), (0, 1, -1), 2.5])
+def test_bands_that_images_do_not_have_are_refused(bands):
+    with pytest.raises(ValueError, match=r"`bands` must.*\(2, 9, 9, 4\)"):
+        band_colors(np.ones((2, 9, 9, 4)), bands)
+
+
+def test_pictures_are_of_bands_too():
+    images = np.random.default_rng(0).normal(0, 9, (2, 8, 8, 5))
+    masks = np.zeros((2, 8, 8), int)
+    with pytest.raises(ValueError, match=r"which three of their 5 channels"):
+        plot_segmentations(images, masks, {"a": masks})
+    figure = plot_segmentations(images, masks, {"a": masks}, bands=(4, 2, 0))
+    shown = figure.axes[0].images[0].get_array()
+    np.testing.assert_array_equal(shown, band_colors(images, (4, 2, 0))[0])
+    plot_feature_maps(images[..., :1], {"a": images[:, :4, :4]})
+    pairs = np.array([[0, 3]] * 2), np.array([[1, 2]] * 2)
+    views = (images, images)
+    plot_matches(views, *pairs, ((2, 2), (2, 2)), bands=1)

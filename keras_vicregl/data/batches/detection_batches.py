@@ -48,7 +48,8 @@ def detection_batches(
         engine: See `view_batches`.
 
     Returns:
-        A data set of dictionaries: `"images"` (B, *size, 3) uint8, `"boxes"`
+        A data set of dictionaries: `"images"` (B, *size, C) of the dtype that
+        they have, `"boxes"`
         (B, M, 4) float32 and `"box_classes"` (B, M) int32, M the largest number
         of boxes in the batch, and what else `source` tells of boxes. Missing
         ones have zeros and the class -1. Without TensorFlow, an iterable over
@@ -192,10 +193,19 @@ def _fitted(
     # Of rounded sides each axis has its own.
     scales = tf.cast(tf.cast(after, tf.float64) / before, tf.float32)
     moved = {
-        IMAGES: tf.cast(tf.round(tf.clip_by_value(filled, 0, 255)), tf.uint8),
+        IMAGES: _as_before(filled, example[IMAGES].dtype),
         BOXES: example[BOXES] * tf.tile(scales[::-1], [2]),
     }
     if BOX_AREAS in example:
         areas = tf.cast(example[BOX_AREAS], tf.float32)
         moved[BOX_AREAS] = areas * tf.reduce_prod(scales)
     return {**example, **moved}
+
+
+def _as_before(image: tf.Tensor, dtype: tf.DType) -> tf.Tensor:
+    """A resized image in the dtype of the image."""
+    from keras_vicregl._tensorflow import tf
+
+    if dtype.is_integer:
+        image = tf.round(tf.clip_by_value(image, dtype.min, dtype.max))
+    return tf.cast(image, dtype)

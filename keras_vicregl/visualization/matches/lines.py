@@ -8,7 +8,9 @@ import numpy as np
 from keras_vicregl.visualization._figures import (
     SMALL,
     TEXT,
+    Bands,
     displayable,
+    in_colors,
     show_image,
 )
 
@@ -52,9 +54,12 @@ class Lines:
         figure: "Figure",
         views: tuple[np.ndarray, np.ndarray],
         map_shapes: tuple[tuple[int, int], tuple[int, int]],
+        bands: Bands = None,
     ) -> None:
         self._figure = figure
-        self._views = [displayable(view) for view in views]
+        self._views = [
+            displayable(in_colors("views", view, bands)) for view in views
+        ]
         self._map_shapes = map_shapes
 
     def draw(

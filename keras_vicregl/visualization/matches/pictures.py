@@ -9,6 +9,7 @@ from keras_vicregl.visualization._figures import (
     TEXT,
     TITLE,
     WIDTH,
+    Bands,
     check_count,
     new_figure,
 )
@@ -30,11 +31,13 @@ def plot_matches(
     *,
     distances: np.ndarray | None = None,
     titles: Sequence[str] | None = None,
+    bands: Bands = None,
 ) -> "Figure":
     """Pairs of views, each with lines from positions to their matches.
 
     Args:
-        views: two arrays of N images, `(N, H, W, 3)`.
+        views: two arrays of N images, `(N, H, W, 3)`, or with `bands` of any
+            channels.
         queries: `(N, K)` integers, positions of the first view's map in raster
             order, such as `keras_vicregl.losses.match` returns.
         neighbours: `(N, K)` integers, their matches in the second view's map.
@@ -42,6 +45,8 @@ def plot_matches(
         distances: `(N, K)` how far apart matches are in the source image, in
             pixels. Colours then show them; otherwise only the raster order.
         titles: N titles, above each pair.
+        bands: channels that are red, green and blue, see `band_colors`, where
+            images are not `(N, H, W, 3)`; of one channel all are grey.
 
     Returns:
         A matplotlib figure with N pairs, one below the other.
@@ -83,7 +88,7 @@ def plot_matches(
     else:
         scale = Scale(figure, distances, _NEAR_TO_FAR)
         scale.add_bar(grid)
-    lines = Lines(figure, views, map_shapes)
+    lines = Lines(figure, views, map_shapes, bands)
     for index, pair in enumerate(grid):
         colors = scale.values[index]
         lines.draw(
@@ -95,7 +100,10 @@ def plot_matches(
 
 
 def plot_match_criteria(
-    matches: Matches, *, titles: Sequence[str] | None = None
+    matches: Matches,
+    *,
+    titles: Sequence[str] | None = None,
+    bands: Bands = None,
 ) -> "Figure":
     """The same views twice: matched by location, and by feature.
 
@@ -106,6 +114,8 @@ def plot_match_criteria(
         matches: what `find_matches` returns; two to four images are well to be
             seen.
         titles: a title an image, on its left.
+        bands: channels that are red, green and blue, see `band_colors`, where
+            images are not `(N, H, W, 3)`; of one channel all are grey.
 
     Returns:
         A matplotlib figure, a row an image: the two views with the
@@ -129,7 +139,7 @@ def plot_match_criteria(
     every = np.stack([pairs.distances for pairs in matches.pairs.values()])
     scale = Scale(figure, every, _NEAR_TO_FAR)
     scale.add_bar(grid)
-    lines = Lines(figure, matches.views, matches.map_shapes)
+    lines = Lines(figure, matches.views, matches.map_shapes, bands)
     for row in range(count):
         for columns, (criterion, pairs) in zip(
             (slice(0, 2), slice(3, 5)), matches.pairs.items(), strict=True
