@@ -5,11 +5,12 @@
     python examples/export_backbone.py backbone.keras backbone.pth
 
 Without a suffix the result is a SavedModel with the signatures `serve` (feature
-map), `pooled` and `pyramid`; it takes uint8 RGB images of any size and
-normalises them itself, unless --raw. So does an ONNX file. A .pth file has the
-weights alone, as torchvision's ResNets load them. Works under every backend;
-takes seconds, an ONNX file of ResNet-50 under PyTorch a minute or two. A
-SavedModel needs TensorFlow, an ONNX file PyTorch or TensorFlow and
+map), `pooled` and `pyramid`; it takes images of any size as they come - uint8,
+or float32 with the values that the views of its training had - and normalises
+them itself, unless --raw. So does an ONNX file. A .pth file has the weights
+alone, as torchvision's ResNets load them. Works under every backend; takes
+seconds, an ONNX file of ResNet-50 under PyTorch a minute or two. A SavedModel
+needs TensorFlow, an ONNX file PyTorch or TensorFlow and
 pip install "keras-vicregl[onnx]".
 """
 
@@ -38,14 +39,31 @@ def main():
         action="store_true",
         help="take images that are normalised already, as float32",
     )
+    parser.add_argument(
+        "--value-range",
+        nargs=2,
+        type=float,
+        metavar=("LOW", "HIGH"),
+        help="values that become 0 and 1; default: those of its training",
+    )
     arguments = parser.parse_args()
     is_weights = arguments.path.endswith(".pth")
     with told():
         check_export(arguments.path)
     model = as_backbone(keras.saving.load_model(arguments.model))
+    if arguments.raw and arguments.value_range:
+        parser.error("--value-range: with --raw nothing is mapped")
     raw = arguments.raw or is_weights
-    export(model, arguments.path, preprocessing=not raw)
-    images = "normalised images" if raw else "uint8 RGB images"
+    export(
+        model,
+        arguments.path,
+        preprocessing=not raw,
+        value_range=arguments.value_range,
+    )
+    channels = model.input_shape[-1]
+    images = f"images of {channels} channel{'s' * (channels > 1)} as they come"
+    if raw:
+        images = "normalised images"
     who = "The network that loads its weights" if is_weights else "It"
     print(f"{arguments.path} is written. {who} takes {images}.")
 

@@ -234,6 +234,7 @@ def main():
         model = recipe.make_model(
             source.num_classes,
             precision=arguments.precision,
+            channels=views.channels,
             **on_device,
             **arguments.model,
         )

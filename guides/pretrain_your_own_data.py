@@ -360,6 +360,32 @@ print(f"local_var {2 * 25 * float(variance_loss(constant)):.2f}")
 """
 A run whose `var` stays there has learnt nothing: its embeddings are all alike.
 
+## Other images than photographs
+
+Microscopy, X-rays and satellites have one channel or thirteen, of 12 or 16 bits
+or of floating point. Arrays of these `(N, H, W, C)`, in memory or mapped from a
+file, go in as they are; what has to be known is which values are black and
+white. `channel_statistics` looks at the images once:
+
+```python
+images = np.load("cells.npy", mmap_mode="r")  # (N, H, W, 1), uint16
+statistics = channel_statistics(images, examples=1000)
+views = MultiView.for_channels(statistics, size=96)
+batches = view_batches(load(images), views, batch_size=256, seed=0)
+model = VICRegL(backbone("resnet50", input_shape=(None, None, 1)))
+```
+
+A low and a high percentile of each channel become 0 and 1, and what is beyond
+is clipped: a few hot pixels do not make all others dark.
+`value_range=(0, 4095)` says it where it is known. `for_channels` changes
+brightness, contrast, gamma, noise and sharpness, for all channels alike or with
+`per_channel=True` for each; colours and solarising are for photographs. Range,
+mean and deviation are kept with the backbone, so that evaluations and
+`export(model.backbone, path, preprocessing=True)` take raw values too.
+
+To look at such views, `plot_matches(..., bands=(3, 2, 1))` shows three
+channels, stretched, and `bands=0` one of them in grey.
+
 ## From the shell
 
 `examples/pretrain.py` trains, stops and goes on in the same way. Of a folder it

@@ -90,6 +90,7 @@ _ONCE = {
     "test_main.py",
     "test_mask_labels.py",
     "test_missing.py",
+    "test_other_batches.py",
     "test_own_source.py",
     "test_photometric.py",
     "test_pillow.py",

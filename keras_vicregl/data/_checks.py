@@ -227,17 +227,3 @@ def _advice(labels: np.ndarray, count: int) -> str:
             "them; pass the names as class_names."
         )
     return ""
-
-
-def _advice(labels: np.ndarray, count: int) -> str:
-    """How to make integers of labels."""
-    if labels.shape == (count, 1):
-        return ". Pass labels[:, 0]."
-    if labels.ndim == 2 and len(labels) == count:
-        return ". Of one-hot labels pass labels.argmax(axis=1)."
-    if labels.shape == (count,) and labels.dtype.kind in "USO":
-        return (
-            ". names, labels = np.unique(labels, return_inverse=True) numbers "
-            "them; pass the names as class_names."
-        )
-    return ""

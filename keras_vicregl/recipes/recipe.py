@@ -113,11 +113,27 @@ class Recipe:
 
         Args:
             **overrides: arguments of `MultiView` that replace the recipe's.
+                With other `channels` than 3, saturation, hue and grayscale,
+                which these do not have, are 0.
 
         Returns:
             A `MultiView`.
+
+        Example:
+
+        >>> from keras_vicregl.recipes import RECIPES
+        >>> views = RECIPES["resnet50"].make_views(
+        ...     channels=1, value_range=(0, 65535)
+        ... )
+        >>> views.brightness, views.hue
+        (0.4, 0.0)
         """
-        return MultiView(**{**_thawed(self.views), **overrides})
+        views = _thawed(self.views)
+        if overrides.get("channels", 3) != 3:
+            views |= dict.fromkeys(("saturation", "hue", "grayscale"), 0.0)
+            for name in ("mean", "std"):
+                views.pop(name, None)
+        return MultiView(**{**views, **overrides})
 
     def make_model(
         self,
@@ -125,6 +141,7 @@ class Recipe:
         *,
         backbone: keras.Model | str | None = None,
         precision: str | None = None,
+        channels: int = 3,
         model_class: type[VICRegL] | None = None,
         **overrides: Any,
     ) -> VICRegL:
@@ -136,6 +153,8 @@ class Recipe:
                 of the recipe's.
             precision: instead of the recipe's. A backbone that is given as a
                 model keeps its own.
+            channels: of the images. A backbone that is given as a model keeps
+                its own.
             model_class: `VICRegL` (`None`) or a class derived from it.
             **overrides: arguments of `VICRegL` that replace the recipe's.
 
@@ -146,14 +165,16 @@ class Recipe:
             ValueError: if the precision or the backbone is unknown.
         """
         precision = _check_precision(precision or self.precision)
+        of_images = {"dtype": precision}
+        if channels != 3:
+            of_images["input_shape"] = (None, None, channels)
         if backbone is None:
             backbone = named_backbone(
                 self.backbone,
-                dtype=precision,
-                **_thawed(self.backbone_arguments),
+                **{**of_images, **_thawed(self.backbone_arguments)},
             )
         elif isinstance(backbone, str):
-            backbone = named_backbone(backbone, dtype=precision)
+            backbone = named_backbone(backbone, **of_images)
         arguments = {
             "dtype": precision,
             "num_classes": num_classes,

@@ -14,6 +14,7 @@ from keras_vicregl.views.keys import (
     SOURCE_SIZE,
     VIEW_TO_SOURCE,
 )
+from keras_vicregl.views.values import DTYPES
 
 if TYPE_CHECKING:
     from keras_vicregl.views.multi_view import MultiView
@@ -35,7 +36,7 @@ def device_inputs(
             f"Got on={recipe.on!r}: such a layer makes the views itself, call "
             "it with a dictionary of 'images' and 'seeds'."
         )
-    images, sizes = _images(images, canvas)
+    images, sizes = _images(recipe, images, canvas)
     count = len(images)
     seeds = _seeds(seeds, count)
     if (view_to_source is None) != (source_size is None):
@@ -63,14 +64,16 @@ def device_inputs(
     return batch
 
 
-def _images(images: Any, canvas: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Images (B, H, W, 3) uint8, and height and width (B, 2) of each."""
+def _images(
+    recipe: MultiView, images: Any, canvas: Any
+) -> tuple[np.ndarray, np.ndarray]:
+    """Images (B, H, W, C), and height and width (B, 2) of each."""
     one_size = hasattr(images, "shape") and len(images.shape) == 4
     if not one_size and not isinstance(images, (list, tuple)):
         shape = getattr(images, "shape", None)
         raise ValueError(
-            "images must be one array (B, H, W, 3) of uint8, or a list of "
-            "arrays (H, W, 3). Got "
+            f"images must be one array (B, H, W, {recipe.channels}), or a list "
+            f"of arrays (H, W, {recipe.channels}). Got "
             + (
                 type(images).__name__
                 if shape is None
@@ -81,13 +84,24 @@ def _images(images: Any, canvas: Any) -> tuple[np.ndarray, np.ndarray]:
     images = np.asarray(images) if one_size else [*map(np.asarray, images)]
     if not len(images):
         raise ValueError("images must hold at least one. Got none.")
+    known = ("uint8",) if recipe.value_range is None else DTYPES
     for index, image in enumerate(images[:1] if one_size else images):
-        if image.dtype != np.uint8 or image.shape[2:] != (3,):
+        if image.dtype.name not in known or image.shape[2:] != (
+            recipe.channels,
+        ):
             raise ValueError(
-                "images must be uint8 of shape (H, W, 3), as they were read: "
-                f"they are normalised in the model. Got image {index}: "
-                f"{image.dtype} of shape {image.shape}."
+                f"images must be {' or '.join(known)} of shape (H, W, "
+                f"{recipe.channels}), as they were read: they are normalised "
+                f"in the model. Got image {index}: {image.dtype} of shape "
+                f"{image.shape}."
+                + " Of values that are not 0 to 255 give the MultiView a "
+                "value_range." * (image.dtype.name in DTYPES[1:])
             )
+    if not one_size and len({image.dtype for image in images}) > 1:
+        found = sorted({image.dtype.name for image in images})
+        raise ValueError(
+            f"images must be of one dtype. Got {' and '.join(found)}."
+        )
     shapes = [image.shape[:2] for image in images]
     sizes = np.array(shapes)
     if canvas is None:
@@ -110,7 +124,8 @@ def _images(images: Any, canvas: Any) -> tuple[np.ndarray, np.ndarray]:
                 f"{_by(shape)} pixels: resize the image, or take a "
                 "larger canvas."
             )
-    padded = np.zeros((len(images), height, width, 3), "uint8")
+    shape = (len(images), height, width, recipe.channels)
+    padded = np.zeros(shape, images[0].dtype)
     for row, image in zip(padded, images, strict=True):
         row[: image.shape[0], : image.shape[1]] = image
     return padded, sizes
