@@ -109,7 +109,12 @@ _ONCE = {
     "test_view_contents.py",
 }
 # Files of which other backends test only what is marked `every_backend`.
-_MOSTLY_ONCE = {"test_engines.py", "test_multi_view.py", "test_pipeline.py"}
+_MOSTLY_ONCE = {
+    "test_channels.py",
+    "test_engines.py",
+    "test_multi_view.py",
+    "test_pipeline.py",
+}
 
 
 def _tests_everything():

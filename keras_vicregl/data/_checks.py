@@ -116,8 +116,8 @@ def check_example(example: Any, keys: Sequence[str]) -> None:
 def check_images(shape: tuple[int, ...], dtype: Any) -> None:
     """Raises a ValueError unless arrays may be images (N, H, W, C)."""
     received = (
-        "images must be uint8, uint16 or float32 of shape (N, H, W, C). "
-        f"Received: {dtype} of shape {shape}"
+        "images must be uint8 of shape (N, H, W, 3), or of uint16, float32 and "
+        f"other channels C. Received: {dtype} of shape {shape}"
     )
     if len(shape) == 3:
         raise ValueError(
@@ -157,7 +157,10 @@ class ImageCheck:
                 f"{shape}, and multi_view makes views of {views.channels}: "
                 f"MultiView(channels={shape[-1]}), or MultiView.for_channels."
             )
-        if views.value_range is None and dtype == "uint16":
+        on_device = views.on == "device"
+        if views.value_range is None and (
+            dtype == "uint16" or (on_device and dtype != "uint8")
+        ):
             raise ValueError(unknown_range(dtype))
         self._name = name
         self._is_float = np.dtype(dtype).kind == "f"

@@ -104,15 +104,16 @@ def looks_channels_first(shape: Sequence[int | None]) -> bool:
     first, height, width = shape[-3:]
     if None in (first, height, width) or first > _FEW_ROWS:
         return False
-    return min(height, width) >= 2 * first and width > _FEW_ROWS
+    return min(height, width) >= 3 * first and width > _FEW_ROWS
 
 
 def unknown_range(dtype: str) -> str:
     """What to say of images whose range nothing tells."""
     return (
         f"{dtype} images need a range, which their dtype does not tell: "
-        "MultiView(value_range=(0, 65535)) for 16 bits, (0, 4095) for 12, or "
-        "MultiView.for_channels(channel_statistics(images)), which looks."
+        "MultiView(value_range=(0, 65535)) for 16 bits, (0, 4095) for 12, (0, "
+        "255) for what is of 8, or MultiView.for_channels("
+        "channel_statistics(images)), which looks."
     )
 
 

@@ -21,6 +21,7 @@ from keras_vicregl.data import (
 )
 from keras_vicregl.evaluation import evaluate_knn, extract_features
 from keras_vicregl.models import VICRegL
+from keras_vicregl.models.backbones.normalization import remember
 from keras_vicregl.views import MultiView
 
 
@@ -89,6 +90,24 @@ def test_from_an_array_to_an_export_that_takes_its_values(tmp_path, make, on):
     np.testing.assert_allclose(direct, expected, rtol=0, atol=1e-5 * scale)
     figures = evaluate_knn(model.backbone, source, source, k=1)
     assert figures["top1"] == 1.0
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow",
+    reason="the second process of other backends writes them as TensorFlow's",
+)
+@pytest.mark.parametrize("name", ["served", "backbone.onnx"])
+def test_any_runtime_takes_raw_values(tmp_path, name):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 5000, (3, 32, 32, 2), dtype="uint16")
+    network = backbone("small_resnet", input_shape=(None, None, 2))
+    views = MultiView.for_channels(2, value_range=[(0, 4095), (500, 4500)])
+    remember(network, views.normalization)
+    export(network, tmp_path / name, preprocessing=True)
+    found = load_backbone(tmp_path / name).predict_on_batch(images)
+    expected = extract_features(network, {"images": images})["features"]
+    scale = np.abs(expected).max()
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * scale)
 
 
 def test_a_backbone_of_other_channels_than_the_data_is_told_before_training():

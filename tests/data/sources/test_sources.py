@@ -242,7 +242,8 @@ def test_arrays():
     ("arrays", "message"),
     [
         (IMAGES[0], r"uint8 of shape \(N, H, W, 3\).*uint8 of shape \(6, 8, 3"),
-        (IMAGES[:, :, :, :1], r"shape \(4, 6, 8, 1\)"),
+        (IMAGES[:, :, :, 0], r"shape \(4, 6, 8\).*images\[..., None\]"),
+        (np.zeros((4, 3, 48, 64), "uint8"), "channels seem to come first"),
         (IMAGES / 255, "must be uint8.*Received: float64"),
         (IMAGES[:0], "must have one length, which is not zero"),
         ({"labels": np.zeros(3, int)}, "must have the key 'images'"),
