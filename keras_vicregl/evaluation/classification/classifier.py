@@ -14,8 +14,8 @@ from keras_vicregl.models.backbones.copies import copy_of
 from keras_vicregl.models.plumbing import feature_channels
 from keras_vicregl.precision import FullPrecisionDense
 from keras_vicregl.views import MultiView, ViewGroup
-from keras_vicregl.views.normalization import Normalization
 from keras_vicregl.views.rendering.device import device_views
+from keras_vicregl.views.values import ValueRange
 
 if TYPE_CHECKING:
     from keras_vicregl.data import ImageSource
@@ -183,9 +183,11 @@ def augmented_batches(
     *,
     size: int | tuple[int, int],
     scale: tuple[float, float],
-    normalization: Normalization,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
     batch_size: int,
     seed: int,
+    value_range: ValueRange | None = None,
 ) -> tuple[MultiView | None, Any]:
     """Random crops and flips of all images, and their labels, for `fit`.
 
@@ -197,10 +199,12 @@ def augmented_batches(
         source: Labelled images.
         size: Rows and columns of a crop.
         scale: Smallest and largest fraction of the image's area.
-        normalization: How images become what the backbone takes.
+        mean: The channels' means, on a scale of [0, 1].
+        std: Their standard deviations.
         batch_size: At most; of the last batch, what does not fill it is
             dropped.
         seed: Of order and crops.
+        value_range: Of the images, see `MultiView`.
 
     Returns:
         What makes the crops in the model, or None if they are made, and the
@@ -212,7 +216,6 @@ def augmented_batches(
 
     is_array = isinstance(source, ArraySource)
     on_device = is_array or not has_tensorflow()
-    value_range = normalization.value_range
     if is_array and value_range is None and not source.is_of_bytes:
         value_range = (0.0, 255.0)  # which is then to be said
     views = MultiView(
@@ -221,9 +224,9 @@ def augmented_batches(
         saturation=0.0,
         hue=0.0,
         grayscale=0.0,
-        channels=normalization.channels,
-        mean=normalization.mean,
-        std=normalization.std,
+        channels=len(mean),
+        mean=mean,
+        std=std,
         value_range=value_range,
         interpolation="bilinear",
         on="device" if on_device else "host",

@@ -316,7 +316,7 @@ class _Task:
         self._views = {
             "size": size,
             "scale": scale,
-            "normalization": self._normalization,
+            **self._normalization._asdict(),
             "batch_size": batch_size,
             "seed": seed,
         }
