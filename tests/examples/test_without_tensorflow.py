@@ -153,7 +153,10 @@ def test_it_is_evaluated(folder, whole):
     ("options", "message"),
     [
         (("--views", "on=host"), "Views on the host need TensorFlow, which is"),
-        (("--export", "saved_model"), "SavedModels need TensorFlow, which is"),
+        (
+            ("--export", "saved_model"),
+            "'saved_model' needs tensorflow, not installed",
+        ),
         (("--data", "imagnet"), "TFDS (there is no folder 'imagnet') need Ten"),
     ],
 )
