@@ -11,7 +11,7 @@ from keras_vicregl._running import PROGRAM
 from keras_vicregl._version import __version__
 from keras_vicregl.commands.problems import exit_codes
 
-COMMANDS = ("export", "convert", "recipes", "inspect", "doctor")
+COMMANDS = ("embed", "export", "convert", "recipes", "inspect", "doctor")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -26,3 +26,17 @@ def keras_file(given: str) -> pathlib.Path:
     if path.suffix != ".keras":
         raise UsageError(f"MODEL must be a .keras file; received {given!r}.")
     return path
+
+
+def any_model_file(given: str) -> pathlib.Path:
+    """The model that is meant: .keras, .onnx, a SavedModel, a run's backbone.
+
+    Raises:
+        UsageError: if it is not there, or none of these.
+    """
+    path = pathlib.Path(given).expanduser()
+    if (path / "saved_model.pb").is_file():
+        return path
+    if path.is_file() and path.suffix == ".onnx":
+        return path
+    return keras_file(given)

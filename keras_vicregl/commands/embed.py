@@ -1,0 +1,349 @@
+"""Features of the images of a folder: a row an image, with its name.
+
+    keras-vicregl embed runs/mine photographs/ --output features.npz
+    keras-vicregl embed backbone.keras photographs/ --output features.parquet
+
+MODEL is a .keras, .onnx file or SavedModel, or the folder of a run. Features
+are pooled, one vector an image, or with --maps the whole feature maps. A .npz
+file has "names" and "features"; a .parquet file these columns (needs pyarrow).
+
+Images stay as they are, those of one size in one call of the model; with --size
+a square of that side is cut out of the middle of each. Stopped, it goes on
+where it was: what is done is in PATH.parts until the end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from keras_vicregl.commands.models import any_model_file
+from keras_vicregl.commands.problems import UsageError
+from keras_vicregl.commands.starting import BACKENDS, start
+
+SUMMARY = "pooled features of a folder's images, or maps, with names"
+
+_SETTINGS = "settings.json"
+_PART = 1024  # images in a part
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Those of this command."""
+    add = parser.add_argument
+    add("model", metavar="MODEL")
+    add("folder", metavar="FOLDER", help="of images, in folders or not")
+    add("--output", type=pathlib.Path, required=True, metavar="PATH")
+    add("--split", help="folder in FOLDER, or several as train+val")
+    add("--size", type=int, help="side of the square cut out of each image")
+    add("--resize", type=int, help="shorter side before that")
+    add("--maps", action="store_true", help="whole feature maps")
+    add("--batch-size", type=int, default=64)
+    add(
+        "--preprocessed",
+        action="store_true",
+        help="the model normalises images itself",
+    )
+    add("--backend", choices=BACKENDS)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Reads, computes and writes."""
+    output = arguments.output
+    if output.suffix not in (".npz", ".parquet"):
+        raise UsageError(
+            f"--output must end in .npz or .parquet; received {str(output)!r}."
+        )
+    if arguments.batch_size < 1:
+        raise UsageError("--batch-size must be 1 or more.")
+    model_path = any_model_file(arguments.model)
+    if not pathlib.Path(arguments.folder).expanduser().is_dir():
+        raise UsageError(f"there is no folder {arguments.folder!r}.")
+    start(arguments.backend)
+    if output.suffix == ".parquet":
+        _check_parquet()
+    from keras_vicregl.checkpoints import load_backbone
+    from keras_vicregl.data import load
+    from keras_vicregl.evaluation.features.middles import middle
+    from keras_vicregl.storage.files import check_writable
+
+    cut = middle(arguments.size, arguments.resize)
+    source = load(
+        arguments.folder, arguments.split, labels=False, on_error="skip"
+    )
+    names = _names(source, pathlib.Path(arguments.folder).expanduser())
+    model = load_backbone(model_path)
+    check_writable(output.absolute().parent)
+    parts = Parts(
+        output.with_name(output.name + ".parts"),
+        {
+            "model": _digest_of_file(model_path),
+            "names": hashlib.sha256("\0".join(names).encode()).hexdigest(),
+            "size": arguments.size,
+            "resize": arguments.resize,
+            "maps": arguments.maps,
+            "preprocessed": arguments.preprocessed,
+        },
+    )
+    if parts.done:
+        print(f"{parts.done} images are done already.", file=sys.stderr)
+    progress = _Progress(len(names), parts.done)
+    embed = _Embedding(model, arguments)
+    for first in range(parts.done, len(names), _PART):
+        indices = range(first, min(first + _PART, len(names)))
+        kept, features = [], []
+        for index, vector in _embedded(source, indices, cut, embed, progress):
+            kept.append(names[index])
+            features.append(vector)
+        parts.add(indices.stop, kept, features)
+    progress.end()
+    count = parts.write(output, _write_parquet)
+    left_out = len(names) - count
+    told = f"; {left_out} could not be read" if left_out else ""
+    print(f"{output}: {count} images{told}")
+
+
+def _embedded(
+    source: Any,
+    indices: range,
+    cut: Any,
+    embed: _Embedding,
+    progress: _Progress,
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Numbers of images that can be read, and their features, in order."""
+    from keras_vicregl.data.streams.ahead import in_order
+
+    def read(index: int) -> np.ndarray:
+        example = {"images": source.example(index)["images"]}
+        return (example if cut is None else cut.of_array(example))["images"]
+
+    held: dict[tuple[int, ...], list[tuple[int, np.ndarray]]] = {}
+    found: dict[int, np.ndarray] = {}
+    for index, image, error in in_order(read, indices):
+        if error is not None:
+            progress.say(f"left out: {source._name_of(index, {})}: {error}")
+            continue
+        held.setdefault(image.shape, []).append((index, image))
+        largest = max(held.values(), key=len)
+        waiting = sum(map(len, held.values()))
+        if len(largest) == embed.batch_size or waiting == embed.most_waiting:
+            found |= embed(held.pop(largest[0][1].shape))
+            progress.advance(indices.start + len(found))
+    for alike in held.values():
+        found |= embed(alike)
+    progress.advance(indices.stop)
+    return iter(sorted(found.items()))
+
+
+class _Embedding:
+    """Features of images of one size."""
+
+    def __init__(self, model: Any, arguments: argparse.Namespace) -> None:
+        self._model = model
+        self.batch_size = arguments.batch_size
+        # Images of many sizes wait for others like them, but not all in memory.
+        self.most_waiting = 4 * arguments.batch_size
+        self._settings: dict[str, Any] = {
+            "pooled": not arguments.maps,
+            "batch_size": arguments.batch_size,
+        }
+        if arguments.preprocessed:
+            self._settings["preprocess"] = None
+        self._whole_batches: set[tuple[int, ...]] = set()
+
+    def __call__(
+        self, held: list[tuple[int, np.ndarray]]
+    ) -> dict[int, np.ndarray]:
+        from keras_vicregl.evaluation import extract_features
+
+        indices, images = zip(*held, strict=True)
+        missing = self.batch_size - len(images)
+        if not missing:
+            self._whole_batches.add(images[0].shape)
+        elif images[0].shape in self._whole_batches:
+            # The program of whole batches is there.
+            images += images[-1:] * missing
+        features = extract_features(
+            self._model, {"images": np.stack(images)}, **self._settings
+        )["features"]
+        return dict(zip(indices, features, strict=False))
+
+
+class Parts:
+    """What is done so far, in files of a folder beside the result.
+
+    Args:
+        folder: made where there is none.
+        settings: what the features depend on.
+
+    Attributes:
+        done: images that are.
+
+    Raises:
+        ValueError: if the folder was begun with other settings.
+    """
+
+    def __init__(self, folder: pathlib.Path, settings: dict[str, Any]) -> None:
+        from keras_vicregl.storage.files import remove_partial, write_text
+
+        self._folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        remove_partial(folder)
+        path = folder / _SETTINGS
+        if path.exists() and json.loads(path.read_text()) != settings:
+            begun = json.loads(path.read_text())
+            changed = [k for k in settings if settings[k] != begun.get(k)]
+            raise ValueError(
+                f"{folder} was begun with another {' and '.join(changed)}. "
+                "Remove it to begin anew, or give another --output."
+            )
+        write_text(path, json.dumps(settings))
+        self.done = max((int(p.stem) for p in self._paths()), default=0)
+
+    def _paths(self) -> list[pathlib.Path]:
+        return sorted(self._folder.glob("*.npz"), key=lambda p: int(p.stem))
+
+    def add(self, done: int, names: list[str], features: list[Any]) -> None:
+        """Keeps the features of images up to a number."""
+        from keras_vicregl.storage.files import replacing
+
+        shapes = {np.shape(each) for each in features}
+        if len(shapes) > 1:
+            raise ValueError(
+                "feature maps differ in size, as images do: pass --size, or "
+                "leave out --maps."
+            )
+        with replacing(self._folder / f"{done}.npz") as file:
+            np.savez(
+                file,
+                names=np.array(names, np.str_),
+                features=np.array(features, np.float32),
+            )
+        self.done = done
+
+    def read(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Names and features of each part that has any, in order."""
+        for path in self._paths():
+            with np.load(path, allow_pickle=False) as part:
+                if len(part["names"]):
+                    yield part["names"], part["features"]
+
+    def write(self, output: pathlib.Path, write_parquet: Any) -> int:
+        """Puts the parts together, and removes them; the number of rows."""
+        from keras_vicregl.storage.files import replacing
+
+        shapes = {features.shape[1:] for _, features in self.read()}
+        if not shapes:
+            raise ValueError("none of the images could be read.")
+        if len(shapes) > 1:
+            raise ValueError(
+                "feature maps differ in size, as images do: pass --size, or "
+                "leave out --maps."
+            )
+        with replacing(output) as file:
+            if output.suffix == ".parquet":
+                count = write_parquet(file, self.read())
+            else:
+                names, features = zip(*self.read(), strict=True)
+                names = np.concatenate(names)
+                np.savez(file, names=names, features=np.concatenate(features))
+                count = len(names)
+        shutil.rmtree(self._folder)
+        return count
+
+
+def _check_parquet() -> None:
+    try:
+        import pyarrow  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            ".parquet needs pyarrow: pip install pyarrow, or write .npz."
+        ) from error
+
+
+def _write_parquet(
+    file: Any, parts: Iterator[tuple[np.ndarray, np.ndarray]]
+) -> int:
+    import pyarrow
+    import pyarrow.parquet
+
+    writer, count = None, 0
+    for names, features in parts:
+        flat = features.reshape(len(features), -1)
+        values = pyarrow.FixedSizeListArray.from_arrays(
+            pyarrow.array(flat.ravel()), flat.shape[1]
+        )
+        table = pyarrow.table({"name": names.tolist(), "features": values})
+        writer = writer or pyarrow.parquet.ParquetWriter(file, table.schema)
+        writer.write_table(table)
+        count += len(names)
+    writer.close()
+    return count
+
+
+def _names(source: Any, folder: pathlib.Path) -> list[str]:
+    """Paths below the folder, with `/` on every system."""
+    return [
+        pathlib.PurePath(os.path.relpath(path, folder)).as_posix()
+        for path in source._paths
+    ]
+
+
+def _digest_of_file(path: pathlib.Path) -> str:
+    files = [path] if path.is_file() else sorted(path.rglob("*"))
+    digest = hashlib.sha256()
+    for each in files:
+        if each.is_file():
+            digest.update(each.read_bytes())
+    return digest.hexdigest()
+
+
+class _Progress:
+    """How far it is: a line in a terminal, elsewhere one every tenth."""
+
+    def __init__(self, count: int, done: int) -> None:
+        self._count, self._first, self._told = count, done, done
+        self._begun = self._last = time.monotonic()
+        self._live = sys.stderr.isatty()
+
+    def advance(self, done: int) -> None:
+        """Says that so many images are done."""
+        now = time.monotonic()
+        if self._live:
+            if now - self._last < 0.5 and done < self._count:
+                return
+        elif done - self._told < self._count / 10 and done < self._count:
+            return
+        if done == self._told:
+            return
+        self._last, self._told = now, done
+        speed = (done - self._first) / max(now - self._begun, 1e-9)
+        left = (self._count - done) / max(speed, 1e-9)
+        text = (
+            f"{done:,}/{self._count:,} images, {speed:.0f} a second, "
+            f"{left:.0f} s left"
+        )
+        print(
+            f"\r{text:78}" if self._live else text,
+            end="" if self._live else "\n",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    def say(self, text: str) -> None:
+        """A line of its own."""
+        print(("\r" if self._live else "") + text, file=sys.stderr)
+
+    def end(self) -> None:
+        """Ends the line."""
+        if self._live:
+            print(file=sys.stderr)

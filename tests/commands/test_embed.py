@@ -1,0 +1,146 @@
+"""Rows are the images' names and what the backbone says of them."""
+
+import keras
+import numpy as np
+import pytest
+
+from keras_vicregl import backbone
+from keras_vicregl.commands import embed
+from keras_vicregl.commands.main import main
+from keras_vicregl.evaluation.features.extraction import normalize_images
+
+SIZES = [(40, 32), (32, 32), (32, 40)]
+COUNT = 11
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """PNG files of three sizes in two folders, and one that is no image."""
+    image_module = pytest.importorskip("PIL.Image")
+    root = tmp_path_factory.mktemp("embed")
+    rng = np.random.default_rng(0)
+    for number in range(COUNT):
+        place = root / "images" / f"part{number % 2}"
+        place.mkdir(parents=True, exist_ok=True)
+        shape = (*SIZES[number % 3], 3)
+        pixels = rng.integers(0, 256, shape, "uint8")
+        image_module.fromarray(pixels).save(place / f"{number:02}.png")
+    keras.utils.set_random_seed(0)
+    model = backbone("small_resnet", widths=(4, 4, 4, 8))
+    model.save(root / "backbone.keras")
+    return root
+
+
+def run(folder, output, *options):
+    return main(
+        [
+            *("embed", str(folder / "backbone.keras"), str(folder / "images")),
+            *("--output", str(output), "--batch-size", "2", *options),
+        ]
+    )
+
+
+def expected(folder, names):
+    image_module = pytest.importorskip("PIL.Image")
+    model = keras.saving.load_model(folder / "backbone.keras")
+    rows = []
+    for name in names:
+        pixels = np.asarray(image_module.open(folder / "images" / name))
+        maps = model(normalize_images(pixels[None]), training=False)
+        rows.append(keras.ops.convert_to_numpy(maps)[0].mean((0, 1)))
+    return np.array(rows)
+
+
+def read(path):
+    with np.load(path) as file:
+        return file["names"].tolist(), file["features"]
+
+
+def test_a_row_an_image_of_any_size(folder, tmp_path, capsys):
+    assert run(folder, tmp_path / "f.npz") == 0
+    names, features = read(tmp_path / "f.npz")
+    assert names == sorted(names)
+    assert {name.split("/")[1] for name in names} == {
+        f"{number:02}.png" for number in range(COUNT)
+    }
+    # Float32 sums in batches of another size.
+    np.testing.assert_allclose(
+        features, expected(folder, names), rtol=1e-4, atol=1e-5
+    )
+    said = capsys.readouterr()
+    assert f"{COUNT} images" in said.out
+    assert f"{COUNT}/{COUNT} images" in said.err
+    assert [path.name for path in tmp_path.iterdir()] == ["f.npz"]
+
+
+def test_stopped_it_goes_on_and_other_settings_are_refused(
+    folder, tmp_path, monkeypatch, capsys
+):
+    assert run(folder, tmp_path / "whole.npz") == 0
+    monkeypatch.setattr(embed, "_PART", 4)
+    add = embed.Parts.add
+
+    def stop_at_8(self, done, *rest):
+        add(self, done, *rest)
+        if done == 8:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(embed.Parts, "add", stop_at_8)
+        with pytest.raises(SystemExit) as end:
+            run(folder, tmp_path / "f.npz")
+    assert end.value.code == 130
+    assert not (tmp_path / "f.npz").exists()
+    with pytest.raises(SystemExit) as end:
+        run(folder, tmp_path / "f.npz", "--size", "32")
+    assert end.value.code == 1
+    assert "was begun with another size" in capsys.readouterr().err
+    assert run(folder, tmp_path / "f.npz") == 0
+    assert "8 images are done already" in capsys.readouterr().err
+    (names, features), (all_names, all_features) = (
+        read(tmp_path / name) for name in ("f.npz", "whole.npz")
+    )
+    assert names == all_names
+    np.testing.assert_allclose(features, all_features, rtol=1e-4, atol=1e-5)
+
+
+def test_maps_need_one_size(folder, tmp_path, capsys):
+    with pytest.raises(SystemExit) as end:
+        run(folder, tmp_path / "f.npz", "--maps")
+    assert end.value.code == 1
+    assert "pass --size" in capsys.readouterr().err
+    assert run(folder, tmp_path / "g.npz", "--maps", "--size", "32") == 0
+    assert read(tmp_path / "g.npz")[1].shape == (COUNT, 4, 4, 8)
+
+
+def test_what_cannot_be_read_is_left_out_by_name(folder, tmp_path, capsys):
+    bad = folder / "images" / "part0" / "zz.png"
+    bad.write_bytes((folder / "images/part0/00.png").read_bytes()[:200])
+    try:
+        assert run(folder, tmp_path / "f.npz") == 0
+    finally:
+        bad.unlink()
+    said = capsys.readouterr()
+    assert f"{COUNT} images; 1 could not be read" in said.out
+    assert "left out" in said.err and "zz.png" in said.err
+    assert len(read(tmp_path / "f.npz")[0]) == COUNT
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (("nowhere.keras", "images", "f.npz"), 2, "no file 'nowhere.keras'"),
+        (("backbone.keras", "nowhere", "f.npz"), 2, "no folder 'nowhere'"),
+        (("backbone.keras", "images", "f.csv"), 2, ".npz or .parquet"),
+    ],
+)
+def test_bad_input(folder, arguments, code, told, monkeypatch, capsys):
+    monkeypatch.chdir(folder)
+    model, images, output = arguments
+    with pytest.raises(SystemExit) as end:
+        main(["embed", model, images, "--output", output])
+    assert end.value.code == code
+    said = capsys.readouterr().err
+    assert told in said
+    assert "Traceback" not in said
+    assert not (folder / output).exists()
