@@ -7,7 +7,7 @@ With the backend tensorflow the wheel comes with all it asks for; with jax and
 torch without TensorFlow and keras-cv: `--no-deps`, and what is needed beside.
 What is tried, outside of the repository: version and help, `doctor`, `recipes`,
 two steps of a pretraining from arrays and one from a folder of images, its
-evaluation, an export, and that what is missing is told.
+evaluation, `inspect`, `embed`, an export, and that what is missing is told.
 """
 
 import argparse
@@ -44,17 +44,20 @@ for number in range(16):
     pixels = rng.integers(0, 256, size, dtype="uint8")
     Image.fromarray(pixels).save(place / f"{number}.jpg")
 
+views = MultiView.scenes(size=32, on="device")
+
+
 def model():
     made = VICRegL(
         backbone("small_resnet", widths=(8, 8, 8, 8)),
         expander_units=(16,),
         local_expander_units=(16,),
         num_matches=(4, 4),
+        views=views,
     )
     made.compile(keras.optimizers.SGD(1e-3))
     return made
 
-views = MultiView.scenes(size=32, on="device")
 arrays = rng.integers(0, 256, (16, 48, 48, 3), dtype="uint8")
 for name, make_batches in (
     ("arrays", functools.partial(ArrayBatches, arrays, views)),
@@ -99,6 +102,8 @@ def main():
         run(command, "recipes", "scenes")
         run(python, "-c", PROGRAM)
         run(command, "inspect", "run-folder")
+        features = ("--output", "features.npz", "--size", "32")
+        run(command, "embed", "backbone.keras", "images", *features)
         has_tensorflow = arguments.backend == "tensorflow"
         code = 0 if has_tensorflow else 1
         run(command, "export", "backbone.keras", "served", code=code)
