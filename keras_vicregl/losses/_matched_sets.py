@@ -181,10 +181,12 @@ def _gradient_of_error(x: Any, y: Any, mask: Any, upstream: Any) -> Any:
 
 def _error_shares(y: Any, mask: Any) -> Any:
     """What each squared difference counts in `_mean_squared_error`."""
-    sets, count, batch, channels = ops.shape(y)
+    # Float32, for what is not known while tracing is an integer tensor.
+    sets, count, batch, channels = (
+        ops.cast(each, "float32") for each in ops.shape(y)
+    )
     if mask is None:
-        share = 1.0 / (sets * count * channels)
-        return share / ops.cast(batch, "float32")
+        return 1.0 / (sets * count * batch * channels)
     kept = replica_sum(ops.sum(mask, axis=(1, 2))) / replica_count()
     kept = ops.maximum(kept, 1.0 / replica_count()) * (sets * channels)
     return (mask / kept[:, None, None])[..., None]

@@ -406,3 +406,18 @@ def test_batch_size_unknown_while_tracing(max_distance):
     )
     terms = backend_tools.to_numpy(traced(*problem.arrays))
     assert_terms(terms, expected, atol=1e-6)
+
+    def gradients(*arrays):
+        of = list(arrays[: 2 * len(grids)])  # not of positions
+        with tf.GradientTape() as tape:
+            tape.watch(of)
+            loss = traced.python_function(*arrays)["loss"]
+        return tape.gradient(loss, of)
+
+    unknown = tf.function(
+        gradients, input_signature=traced.input_signature, autograph=False
+    )
+    arrays = [tf.constant(array) for array in problem.arrays]
+    for found, known in zip(unknown(*arrays), gradients(*arrays), strict=True):
+        # The same operations, on shapes that are known or are not.
+        np.testing.assert_allclose(found, known, rtol=1e-5, atol=1e-7)

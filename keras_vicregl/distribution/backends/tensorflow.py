@@ -44,7 +44,7 @@ def add_to_slots(total: Any, slots: Any, values: Any) -> Any:
 
 
 def add_to_range(total: Any, first: int, values: Any) -> Any:
-    slots = tf.range(first, first + values.shape[0])
+    slots = tf.range(first, first + tf.shape(values)[0])
     return tf.tensor_scatter_nd_add(total, slots[:, None], values)
 
 
