@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import importlib.util
 import json
+import os
 import pathlib
 import re
 import sys
@@ -60,6 +61,15 @@ def check_installed(purpose, *packages):
         )
 
 
+def default_backend():
+    """That of `KERAS_BACKEND`, or the first that is installed."""
+    if chosen := os.environ.get("KERAS_BACKEND"):
+        return chosen
+    backends = ("tensorflow", "jax", "torch")
+    there = (name for name in backends if importlib.util.find_spec(name))
+    return next(there, "tensorflow")
+
+
 def find_split(data, given, usual):
     """The split of a data set, as `keras_vicregl.data.load` takes it.
 
@@ -69,6 +79,8 @@ def find_split(data, given, usual):
     if given is not None:
         return None if given.lower() == "none" else given
     folder = pathlib.Path(data).expanduser()
+    if not folder.exists() and folder.parts[1:]:
+        return None  # a path, of which `load` says that it is not there
     if data == "digit_scenes" or not folder.is_dir():
         return usual[0]
     # Whatever their capital letters.

@@ -53,6 +53,7 @@ from _settings import (
     ON_FEATURES,
     TEST_SPLITS,
     TRAIN_SPLITS,
+    default_backend,
     find_split,
     setting,
     told,
@@ -124,7 +125,7 @@ def parse_arguments():
         default=[],
     )
     add("--output", type=pathlib.Path, help="JSON file for the figures")
-    add("--backend", default=os.environ.get("KERAS_BACKEND", "tensorflow"))
+    add("--backend", default=default_backend())
     arguments = parser.parse_args()
     options = {protocol: {} for protocol in arguments.protocols}
     for name, value in arguments.options:
@@ -196,7 +197,10 @@ def main():
     figures = {}
     on_features = [p for p in arguments.protocols if p in ON_FEATURES]
     if on_features:
-        figures |= evaluate_features(model, sources, on_features, arguments)
+        try:
+            figures |= evaluate_features(model, sources, on_features, arguments)
+        except (TypeError, ValueError) as error:
+            parser.error(f"{error} (--size and --options set arguments.)")
     for protocol in surplus:
         figures[protocol] = TRAININGS[protocol](
             model, sources, arguments, **arguments.options[protocol]

@@ -39,6 +39,7 @@ from _settings import (
     ON_FEATURES,
     TEST_SPLITS,
     TRAIN_SPLITS,
+    default_backend,
     find_split,
     setting,
     told,
@@ -82,7 +83,7 @@ def parse_arguments():
     for part in ("model", "views", "optimizer"):
         add(f"--{part}", nargs="+", type=setting, metavar="NAME=VALUE")
     add("--seed", type=int, default=0)
-    add("--backend", default=os.environ.get("KERAS_BACKEND", "tensorflow"))
+    add("--backend", default=default_backend())
     add("--strategy", default="auto", help="auto, none, or a backend's own")
     add("--save-every", type=int, help="steps; by default epochs only")
     add("--log-every", type=int, default=50, help="steps")
@@ -230,23 +231,26 @@ def main():
     on_device = {"views": views} if views.on == "device" else {}
     steps = steps_per_epoch(source, batch_size)
     keras.utils.set_random_seed(arguments.seed)
-    with setup.scope():
-        model = recipe.make_model(
-            source.num_classes,
-            precision=arguments.precision,
-            channels=views.channels,
-            **on_device,
-            **arguments.model,
-        )
-        model.compile(
-            recipe.make_optimizer(
-                steps,
-                batch_size,
-                arguments.epochs,
-                base_learning_rate=arguments.learning_rate,
-                **arguments.optimizer,
+    try:
+        with setup.scope():
+            model = recipe.make_model(
+                source.num_classes,
+                precision=arguments.precision,
+                channels=views.channels,
+                **on_device,
+                **arguments.model,
             )
-        )
+            model.compile(
+                recipe.make_optimizer(
+                    steps,
+                    batch_size,
+                    arguments.epochs,
+                    base_learning_rate=arguments.learning_rate,
+                    **arguments.optimizer,
+                )
+            )
+    except (TypeError, ValueError) as error:
+        parser.error(f"--model or --optimizer: {error}")
     evaluate = None
     if arguments.evaluate:
         evaluate = feature_evaluation(
@@ -259,7 +263,12 @@ def main():
     if setup.is_chief:
         may_change = arguments.allow_changes or not has_trained(output)
         free = settings if may_change else FREE
-        keep_settings(output, settings, free=free)
+        try:
+            keep_settings(output, settings, free=free)
+        except ValueError as error:
+            raise ValueError(
+                f"{error} Or go on with others by --allow-changes."
+            ) from None
         print(
             f"{recipe.name} on {source!r} with {arguments.backend} on {setup}, "
             f"in {output}/"

@@ -11,6 +11,8 @@ import numpy as np
 
 from keras_vicregl._installed import missing
 
+_Function = Callable[[np.ndarray], np.ndarray]
+
 
 class ExportedBackbone:
     """An exported backbone that can be evaluated like a Keras model.
@@ -18,10 +20,14 @@ class ExportedBackbone:
     Where features are all that an evaluation needs - `extract_features`,
     `evaluate_knn`, `evaluate_linear`, `evaluate_segmentation` - it can take the
     place of the backbone, under every Keras backend. It cannot be trained.
+
+    Attributes:
+        dtype: of the images that it takes: of integers it normalises them.
     """
 
-    def __init__(self, function: Callable[[np.ndarray], np.ndarray]) -> None:
+    def __init__(self, function: _Function, dtype: str) -> None:
         self._function = function
+        self.dtype = dtype
 
     def predict_on_batch(self, x: np.ndarray) -> np.ndarray:
         """Feature maps (B, h, w, F) of images (B, H, W, 3)."""
@@ -32,13 +38,15 @@ def load_backbone(path: str | os.PathLike) -> keras.Model | ExportedBackbone:
     """Loads what `export` has written.
 
     Args:
-        path: a `.keras` file, an `.onnx` file or the folder of a SavedModel.
+        path: a `.keras` file, an `.onnx` file, the folder of a SavedModel, or
+            that of a run, which has a `backbone.keras`.
 
     Returns:
         The `keras.Model` of a `.keras` file; of the others an
         `ExportedBackbone`, which takes what the file takes: normalised images,
-        or with `export(preprocessing=True)` uint8 ones, for which evaluations
-        need `preprocess=None`.
+        or with `export(preprocessing=True)` uint8 ones, which evaluations then
+        give it as they are. (Files that take float32 images of raw values, of a
+        `value_range`, need `preprocess=None`.)
 
     Raises:
         FileNotFoundError: if there is no such file or folder.
@@ -56,16 +64,18 @@ def load_backbone(path: str | os.PathLike) -> keras.Model | ExportedBackbone:
     (None, None, None, 192)
     """
     path = pathlib.Path(path)
+    if (path / "backbone.keras").is_file():  # of a run
+        path /= "backbone.keras"
     if not path.exists():
         raise FileNotFoundError(f"There is no exported backbone at {path}.")
     if path.suffix == ".keras":
         return keras.saving.load_model(path, compile=False)
     if path.suffix == ".onnx":
         _check_installed("An .onnx file", "onnxruntime")
-        return ExportedBackbone(_onnx(path))
+        return ExportedBackbone(*_onnx(path))
     if (path / "saved_model.pb").is_file():
         _check_installed("A SavedModel", "tensorflow")
-        return ExportedBackbone(_saved_model(path))
+        return ExportedBackbone(*_saved_model(path))
     raise ValueError(
         "`path` must be a .keras or .onnx file or the folder of a SavedModel. "
         f"Received: {path}"
@@ -83,7 +93,7 @@ def _check_installed(what: str, package: str) -> None:
         )
 
 
-def _onnx(path: pathlib.Path) -> Callable[[np.ndarray], np.ndarray]:
+def _onnx(path: pathlib.Path) -> tuple[_Function, str]:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path)
@@ -94,10 +104,10 @@ def _onnx(path: pathlib.Path) -> Callable[[np.ndarray], np.ndarray]:
         inputs = {images.name: _as(dtype, x)}
         return session.run(["feature_map"], inputs)[0]
 
-    return feature_map
+    return feature_map, np.dtype(dtype).name
 
 
-def _saved_model(path: pathlib.Path) -> Callable[[np.ndarray], np.ndarray]:
+def _saved_model(path: pathlib.Path) -> tuple[_Function, str]:
     from keras_vicregl._tensorflow import tf
 
     # Kept alive by the function below: endpoints hold only weak references.
@@ -109,7 +119,7 @@ def _saved_model(path: pathlib.Path) -> Callable[[np.ndarray], np.ndarray]:
     def feature_map(x: np.ndarray) -> np.ndarray:
         return loaded.serve(tf.constant(_as(dtype, x))).numpy()
 
-    return feature_map
+    return feature_map, np.dtype(dtype).name
 
 
 def _as(dtype: type, images: np.ndarray) -> np.ndarray:

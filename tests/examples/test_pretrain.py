@@ -162,7 +162,9 @@ def test_formats_are_written_besides_the_keras_file(
 
 
 def test_a_run_does_not_continue_with_other_settings(script, lives):
-    with pytest.raises(ValueError, match=r"learning_rate=None, now .*=0\.5"):
+    with pytest.raises(
+        ValueError, match=r"=None, now .*=0\.5.*--allow-changes"
+    ):
         run(
             script,
             *ARGUMENTS,

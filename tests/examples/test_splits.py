@@ -108,3 +108,24 @@ def test_evaluation_does_not_test_on_what_it_learns_from(
         else:
             scripts["evaluate"].open_splits(parser, arguments)
             assert opened == [("train", None), ("test", None)]
+
+
+def test_a_path_that_is_not_there_is_told_as_it_was_typed(scripts, tmp_path):
+    find = scripts["_settings"].find_split
+    assert find(str(tmp_path / "nowhere"), None, USUAL) is None
+    # A name of TFDS is none.
+    assert find("imagenet2012", None, USUAL) == "train"
+
+
+def test_the_backend_is_one_that_is_installed(scripts, monkeypatch):
+    settings = scripts["_settings"]
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    assert settings.default_backend() == "torch"
+    monkeypatch.delenv("KERAS_BACKEND")
+    for there in ("tensorflow", "jax", "torch"):
+        monkeypatch.setattr(
+            settings.importlib.util,
+            "find_spec",
+            lambda name, there=there: name == there,
+        )
+        assert settings.default_backend() == there

@@ -80,8 +80,9 @@ def preprocess_for(backbone: Any, preprocess: Preprocess) -> Preprocess:
 
     Returns:
         `preprocess`; of the default, `normalize_images`, one with the mean and
-        deviation of the backbone. A warning says where it normalises otherwise,
-        and where the backbone normalises images by itself.
+        deviation of the backbone, or None where the backbone takes integers,
+        and so normalises images by itself. A warning says where it normalises
+        otherwise, and where layers of a backbone that takes numbers do so.
 
     Raises:
         ValueError: If they are no model and no function.
@@ -93,12 +94,23 @@ def preprocess_for(backbone: Any, preprocess: Preprocess) -> Preprocess:
             f"Received: {preprocess!r}"
         )
     if preprocess is normalize_images:
+        if takes_integers(backbone):
+            return None
         warn_of_own_layers(backbone)
         return _Normalization(resolved(backbone))
     known = whole_normalization_of(backbone)
     if preprocess is not None and known is not None:
         _compare(backbone, preprocess, known)
     return preprocess
+
+
+def takes_integers(backbone: Any) -> bool:
+    """Whether a model takes images as they are in files.
+
+    As exports with their preprocessing do, `.keras`, ONNX and SavedModel alike.
+    """
+    inputs = getattr(backbone, "inputs", None) or [backbone]
+    return "int" in str(getattr(inputs[0], "dtype", ""))
 
 
 class _Normalization:

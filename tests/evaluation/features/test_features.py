@@ -233,6 +233,20 @@ def test_bad_data(data, message):
         extract_features(identity_backbone(), data)
 
 
+def test_a_backbone_of_integers_gets_images_as_they_are():
+    """As exports with their preprocessing: it normalises them itself."""
+    inputs = keras.Input((None, None, 3), dtype="uint8")
+    scaled = keras.layers.Rescaling(1 / 255)(inputs)
+    convolution = keras.layers.Conv2D(4, 2, 2)
+    backbone = keras.Model(inputs, convolution(scaled))
+    found = extract_features(backbone, DATA)["features"]
+    expected = keras.ops.convert_to_numpy(
+        convolution((IMAGES / 255).astype("float32"))
+    )
+    # Products of float32 in another order.
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
 def test_bad_batch_size():
     with pytest.raises(ValueError, match="batch_size=0"):
         extract_features(identity_backbone(), DATA, batch_size=0)
