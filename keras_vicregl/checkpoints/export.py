@@ -21,6 +21,7 @@ from keras_vicregl.models.backbones.adapter import channels_come_first
 from keras_vicregl.models.backbones.copies import float32_copy, float32_policy
 from keras_vicregl.models.backbones.normalization import (
     resolved,
+    takes_integers,
     warn_of_own_layers,
 )
 from keras_vicregl.models.backbones.registry import state_dict_layout
@@ -213,7 +214,7 @@ def _check_backbone(
             "`preprocessing=True` needs "
             "keras.config.set_image_data_format('channels_last')."
         )
-    if preprocessing and "int" in backbone.inputs[0].dtype:
+    if preprocessing and takes_integers(backbone):
         raise ValueError(
             f"`preprocessing=True`, but {backbone.name!r} takes "
             f"{backbone.inputs[0].dtype} images: it normalises them already."

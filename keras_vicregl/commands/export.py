@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Loads and exports it."""
-    start(arguments.backend)
+    start(arguments.backend, torch=True)
     import keras
 
     from keras_vicregl.checkpoints import check_export, export

@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Prints the table, or a recipe."""
-    start(None)
+    start(None, tensorflow=False)
     from keras_vicregl.recipes import RECIPES
 
     if arguments.name is not None and arguments.name not in RECIPES:

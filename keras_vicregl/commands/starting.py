@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import importlib.util
 import json
 import os
 import pathlib
@@ -13,11 +12,12 @@ import sys
 import tempfile
 from collections.abc import Iterator
 
+from keras_vicregl._installed import missing
 from keras_vicregl.commands.problems import UsageError
 
 BACKENDS = ("tensorflow", "jax", "torch")
 # What registers classes and conveniences, as `import keras_vicregl` does.
-_PACKAGES = ("checkpoints", "evaluation", "recipes", "training")
+_PACKAGES = ("checkpoints", "recipes")
 # Lines that TensorFlow and JAX print before they can be told not to.
 _NOISE = re.compile(
     r"^([IW]\d{4} |WARNING: All log messages before absl|"
@@ -27,12 +27,16 @@ _NOISE = re.compile(
 )
 
 
-def start(backend: str | None) -> str:
+def start(
+    backend: str | None, *, torch: bool = False, tensorflow: bool = True
+) -> str:
     """Imports Keras and this package, without the noise of frameworks.
 
     Args:
         backend: one of `BACKENDS`, or None for that of `KERAS_BACKEND`, of
             Keras' file of settings, or the first that is installed.
+        torch: whether PyTorch is needed beside another backend, if it is there.
+        tensorflow: whether TensorFlow is, likewise.
 
     Returns:
         The backend's name.
@@ -56,17 +60,18 @@ def start(backend: str | None) -> str:
     os.environ["KERAS_BACKEND"] = backend
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     with quiet():
-        if backend == "torch" or _is_installed("torch"):
+        if torch:
             # Slow after TensorFlow.
             with contextlib.suppress(ImportError):
                 importlib.import_module("torch")
         importlib.import_module("keras")
         for package in _PACKAGES:
             importlib.import_module(f"keras_vicregl.{package}")
-        if _is_installed("tensorflow"):
+        wanted = tensorflow or backend == "tensorflow"
+        if wanted and _is_installed("tensorflow"):
             # Before anything is printed, and with its GPUs hidden elsewhere.
-            tensorflow = importlib.import_module("keras_vicregl._tensorflow").tf
-            tensorflow.config.list_physical_devices()
+            tf = importlib.import_module("keras_vicregl._tensorflow").tf
+            tf.config.list_physical_devices()
     return backend
 
 
@@ -94,7 +99,7 @@ def _first_installed() -> str:
 
 
 def _is_installed(package: str) -> bool:
-    return importlib.util.find_spec(package) is not None
+    return not missing(package)
 
 
 @contextlib.contextmanager

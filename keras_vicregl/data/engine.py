@@ -7,15 +7,16 @@ TensorFlow threads of Python read the same examples in the same order.
 
 from __future__ import annotations
 
-import importlib.util
 from typing import Any
+
+from keras_vicregl._installed import missing
 
 TENSORFLOW, PYTHON = "tensorflow", "python"
 
 
 def has_tensorflow() -> bool:
     """Whether TensorFlow can be imported (nothing is)."""
-    return importlib.util.find_spec("tensorflow") is not None
+    return not missing("tensorflow")
 
 
 def choose_engine(engine: Any) -> str:

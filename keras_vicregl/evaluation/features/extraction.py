@@ -23,6 +23,7 @@ from keras_vicregl.evaluation.features.batches import (
 from keras_vicregl.evaluation.features.given import as_batches
 from keras_vicregl.models.backbones.normalization import (
     resolved,
+    takes_integers,
     warn_of_difference,
     warn_of_own_layers,
     whole_normalization_of,
@@ -102,15 +103,6 @@ def preprocess_for(backbone: Any, preprocess: Preprocess) -> Preprocess:
     if preprocess is not None and known is not None:
         _compare(backbone, preprocess, known)
     return preprocess
-
-
-def takes_integers(backbone: Any) -> bool:
-    """Whether a model takes images as they are in files.
-
-    As exports with their preprocessing do, `.keras`, ONNX and SavedModel alike.
-    """
-    inputs = getattr(backbone, "inputs", None) or [backbone]
-    return "int" in str(getattr(inputs[0], "dtype", ""))
 
 
 class _Normalization:

@@ -240,6 +240,15 @@ def warn_of_difference(backbone: keras.Model, given: str) -> None:
     )
 
 
+def takes_integers(model: Any) -> bool:
+    """Whether a model takes images as they are in files.
+
+    As exports with their preprocessing do, `.keras`, ONNX and SavedModel alike.
+    """
+    inputs = getattr(model, "inputs", None) or [model]
+    return "int" in str(getattr(inputs[0], "dtype", ""))
+
+
 def makes_pixels(model: Any) -> bool:
     """Whether a model makes of normalised images the pixels it wants."""
     return any(isinstance(layer, FromNormalized) for layer in _layers(model))
