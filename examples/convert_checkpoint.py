@@ -23,8 +23,6 @@ import pathlib
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-import keras
-import numpy as np
 from _settings import told
 
 from keras_vicregl import backbone
@@ -34,6 +32,7 @@ from keras_vicregl.checkpoints import (
     check_export,
     export,
 )
+from keras_vicregl.commands.convert import largest_difference, write_weights
 from keras_vicregl.models.backbones import BACKBONES
 
 # What --formats knows, and how the files are called.
@@ -74,26 +73,6 @@ def parse_arguments():
             parser.error("--backbone is needed with a file")
         arguments.backbone = PUBLISHED[arguments.checkpoint].backbone
     return arguments
-
-
-def largest_difference(model, reference):
-    """Largest difference to a reference, over its largest value."""
-    with np.load(reference) as file:
-        images, expected = file["images"], file["maps"]
-    found = keras.ops.convert_to_numpy(
-        model(images.astype("float32"), training=False)
-    )
-    if expected.ndim == 4 and expected.shape != found.shape:
-        expected = expected.transpose(0, 2, 3, 1)
-    difference = np.abs(found - expected.reshape(found.shape)).max()
-    return difference / np.abs(expected).max()
-
-
-def write_weights(model, path):
-    """`save_weights` that leaves nothing half written."""
-    partial = path.with_name(f"partial-{path.name}")
-    model.save_weights(partial)
-    partial.replace(path)
 
 
 def main():

@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Converts, writes and compares."""
-    start(arguments.backend)
+    start(arguments.backend, torch=True)
     from keras_vicregl.checkpoints import LICENCE, PUBLISHED, export
     from keras_vicregl.models.backbones import BACKBONES, backbone
 
@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace) -> None:
     output = arguments.output
     written = [f"{name}.keras", f"{name}.weights.h5"]
     export(model, output / written[0])
-    _write_weights(model, output / written[1])
+    write_weights(model, output / written[1])
     try:
         export(model, output / name, "saved_model")
         written.append(f"{name} (SavedModel)")
@@ -112,7 +112,7 @@ def largest_difference(model: keras.Model, reference: pathlib.Path) -> float:
     return float(difference / np.abs(expected).max())
 
 
-def _write_weights(model: keras.Model, path: pathlib.Path) -> None:
+def write_weights(model: keras.Model, path: pathlib.Path) -> None:
     """`save_weights` that leaves nothing half written."""
     partial = path.with_name(f"partial-{path.name}")
     model.save_weights(partial)
