@@ -208,6 +208,8 @@ class Parts:
             )
         write_text(path, json.dumps(settings))
         self.done = max((int(p.stem) for p in self._paths()), default=0)
+        _, first = next(self.read(), (None, None))
+        self._shape = None if first is None else first.shape[1:]
 
     def _paths(self) -> list[pathlib.Path]:
         return sorted(self._folder.glob("*.npz"), key=lambda p: int(p.stem))
@@ -216,12 +218,13 @@ class Parts:
         """Keeps the features of images up to a number."""
         from keras_vicregl.storage.files import replacing
 
-        shapes = {np.shape(each) for each in features}
-        if len(shapes) > 1:
-            raise ValueError(
-                "feature maps differ in size, as images do: pass --size, or "
-                "leave out --maps."
-            )
+        for each in features:
+            self._shape = self._shape or each.shape
+            if each.shape != self._shape:
+                raise ValueError(
+                    "feature maps differ in size, as images do: pass --size, "
+                    "or leave out --maps."
+                )
         with replacing(self._folder / f"{done}.npz") as file:
             np.savez(
                 file,
@@ -241,14 +244,8 @@ class Parts:
         """Puts the parts together, and removes them; the number of rows."""
         from keras_vicregl.storage.files import replacing
 
-        shapes = {features.shape[1:] for _, features in self.read()}
-        if not shapes:
+        if self._shape is None:
             raise ValueError("none of the images could be read.")
-        if len(shapes) > 1:
-            raise ValueError(
-                "feature maps differ in size, as images do: pass --size, or "
-                "leave out --maps."
-            )
         with replacing(output) as file:
             if output.suffix == ".parquet":
                 count = write_parquet(file, self.read())

@@ -43,15 +43,9 @@ class SourceBatches(EpochBatches):
     Args:
         source: What `load` returns, of images that may differ in size.
         multi_view: A `MultiView` with `on="device"`, that of the model.
-        batch_size: See `view_batches`, as all that follow.
-        seed: ...
-        shuffle: ...
-        drop_remainder: ...
-        start: ...
-        fixed: ...
-        shard: ...
-        prefetch: ...
-        canvas: ...
+        prefetch: See `view_batches`.
+        canvas: See `view_batches`.
+        **settings: Of `EpochBatches`, all but its threads.
 
     Raises:
         ValueError: If an argument is outside what it may be, or not one full
@@ -65,28 +59,12 @@ class SourceBatches(EpochBatches):
         source: ImageSource,
         multi_view: MultiView,
         *,
-        batch_size: int,
-        seed: int,
-        shuffle: bool = True,
-        drop_remainder: bool = True,
-        start: tuple[int, int] = (0, 0),
-        fixed: bool = False,
-        shard: tuple[int, int] = (0, 1),
         prefetch: int | None = None,
         canvas: int | tuple[int, int] | None = None,
+        **settings: Any,
     ) -> None:
         source.check_readable_in_python()
-        super().__init__(
-            source,
-            multi_view,
-            batch_size=batch_size,
-            seed=seed,
-            shuffle=shuffle,
-            drop_remainder=drop_remainder,
-            start=start,
-            fixed=fixed,
-            shard=shard,
-        )
+        super().__init__(source, multi_view, **settings)
         if prefetch is not None:
             check_integer("prefetch", prefetch, smallest=1)
         self._prefetch = prefetch or _PREFETCH
