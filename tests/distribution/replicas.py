@@ -9,12 +9,15 @@ processes, without the seconds that imports take. Exit codes are printed.
 """
 
 import contextlib
+import faulthandler
 import json
 import os
 import pathlib
 import re
+import signal
 import socket
 import sys
+import time
 import traceback
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -431,6 +434,7 @@ def fork(function):
     if child:
         return child
     code = 1
+    faulthandler.enable()
     try:
         function()
         code = 0
@@ -440,6 +444,29 @@ def fork(function):
         sys.stderr.flush()
         # Not `sys.exit`: the threads of backends may not end.
         os._exit(code)
+
+
+def codes_and_ends(children, seconds=400):
+    """Exit code of each, and when it ended.
+
+    What has not ended after so many seconds says where its threads are, and is
+    killed: processes that wait for one another would do so for ever.
+    """
+    ended = {}
+    limit = time.monotonic() + seconds
+    while len(ended) < len(children):
+        for child in set(children) - ended.keys():
+            process, status = os.waitpid(child, os.WNOHANG)
+            if process:
+                code = os.waitstatus_to_exitcode(status)
+                ended[child] = code, time.monotonic()
+        if time.monotonic() > limit:
+            for child in set(children) - ended.keys():
+                # With `faulthandler`, it says so.
+                os.kill(child, signal.SIGABRT)
+            limit += seconds
+        time.sleep(0.02)
+    return [ended[child] for child in children]
 
 
 def strategy(processes, devices):
@@ -462,11 +489,15 @@ def run(folder, name, processes, devices, cases):
         kind = strategy(processes, devices)
         work(folder / f"{name}.npz", kind, cases)
 
-    children = [
-        fork(lambda process=process: one(process))
-        for process in range(processes)
+    return [
+        code
+        for code, _ in codes_and_ends(
+            [
+                fork(lambda process=process: one(process))
+                for process in range(processes)
+            ]
+        )
     ]
-    return [os.waitstatus_to_exitcode(os.waitpid(c, 0)[1]) for c in children]
 
 
 def main():

@@ -15,7 +15,6 @@ import json
 import os
 import pathlib
 import sys
-import time
 
 from lives import (
     BATCH,
@@ -30,7 +29,7 @@ from lives import (
     view_batches,
     views,
 )
-from replicas import environment, fork, free_ports, strategy
+from replicas import codes_and_ends, environment, fork, free_ports, strategy
 
 from keras_vicregl import VICRegL, distribution, optimizers
 from keras_vicregl.training import TrainingInterrupted, pretrain
@@ -118,12 +117,8 @@ def together(folder, plan):
         fork(lambda process=process: one(process))
         for process in range(len(plan))
     ]
-    codes, ends = {}, []
-    while len(codes) < len(children):
-        child, status = os.wait()
-        codes[child] = os.waitstatus_to_exitcode(status)
-        ends.append(time.monotonic())
-    return [codes[child] for child in children], ends[-1] - ends[0]
+    codes, ends = zip(*codes_and_ends(children), strict=True)
+    return codes, max(ends) - min(ends)
 
 
 def main():
