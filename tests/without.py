@@ -19,6 +19,11 @@ importlib.machinery.PathFinder.find_spec = find_spec
 """
 
 
+def hide(packages):
+    """The same for this process, which has not imported them."""
+    exec(_HIDING.format(packages=tuple(packages)), {})
+
+
 def environment(folder, *packages, **variables):
     """That of a process, and of those it starts, without some packages.
 

@@ -2,9 +2,8 @@
 
 import pathlib
 import re
-import subprocess
-import sys
 
+import forked
 import keras
 import numpy as np
 import pytest
@@ -17,12 +16,7 @@ EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"
 
 
 def run(script, *arguments):
-    return subprocess.run(
-        [sys.executable, str(EXAMPLES / script), *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return forked.run([EXAMPLES / script, *arguments])
 
 
 @pytest.fixture(scope="module")
