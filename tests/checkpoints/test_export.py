@@ -14,7 +14,6 @@ import keras
 import numpy as np
 import pytest
 import seeded_weights
-import without
 from seeded_weights import GOLDENS, run
 
 from keras_vicregl import VICRegL, backbone
