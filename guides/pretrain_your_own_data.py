@@ -17,13 +17,16 @@ digits first. Put your own in its place.
 """
 
 import functools
+import importlib.util
 import os
 import pathlib
 import signal
 import tempfile
 import warnings
 
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+# Any of the three that is installed.
+backends = filter(importlib.util.find_spec, ("tensorflow", "jax", "torch"))
+os.environ.setdefault("KERAS_BACKEND", next(backends))
 
 import keras
 import numpy as np
@@ -80,22 +83,26 @@ A training example is a pair of crops of one image, with their colours changed.
 `MultiView.resnet()` makes the paper's, two of 224 px; here two of 48 px suit
 images of 64 to 96 px. Look at some before you train: what you want the
 network to know must be in both crops, and visible.
+
+With `on="device"` the model makes the views, on its GPU, from whole images on a
+canvas, and the processor only reads files; `render` shows what the model sees.
+The canvas makes room for the largest image. Without `on`, TensorFlow makes the
+views on the processor, whichever backend trains.
 """
 
 batch_size = 16 if short else 64
+views = MultiView.scenes(size=48, on="device")
 make_batches = functools.partial(
-    view_batches,
-    images,
-    MultiView.scenes(size=48),
-    batch_size=batch_size,
-    seed=0,
+    view_batches, images, views, batch_size=batch_size, seed=0
 )
 
 
 def matched_views(count=3, map_shape=(6, 6)):
     """Pairs of views, and the positions in them that belong together."""
-    (batch,) = next(iter(make_batches()))
-    batch = keras.tree.map_structure(np.asarray, batch)
+    (drawn,) = next(iter(make_batches()))
+    batch = keras.tree.map_structure(
+        keras.ops.convert_to_numpy, views.render(drawn)
+    )
     first, second = (
         positions(to_source[:count], *map_shape)
         for to_source in batch["view_to_source"]
@@ -241,7 +248,7 @@ train = functools.partial(
     verbose=0,
 )
 keras.utils.set_random_seed(0)
-model = recipe.make_model()
+model = recipe.make_model(views=views)
 model.compile(recipe.make_optimizer(len(batches), batch_size, epochs))
 untrained = model.backbone.get_weights()
 
@@ -311,7 +318,10 @@ are, and would hide some of it.
 
 keras.utils.set_random_seed(0)
 broken = recipe.make_model(
-    variance_coefficient=0, covariance_coefficient=0, normalization="layer"
+    variance_coefficient=0,
+    covariance_coefficient=0,
+    normalization="layer",
+    views=views,
 )
 broken.compile(recipe.make_optimizer(len(batches), batch_size, epochs))
 with warnings.catch_warnings(record=True) as caught:
@@ -401,19 +411,9 @@ With a folder a class in `my_images/train/` and `my_images/test/`,
 
 ## Without TensorFlow
 
-Where TensorFlow is not installed, Pillow decodes the files, in threads, and the
-model makes the views, from images of any size on a canvas: say
-`--views on=device` to the script, or give both the same views:
-
-```python
-views = MultiView.resnet(on="device")
-model = keras_vicregl.VICRegL(backbone, views=views)
-make_batches = functools.partial(
-    view_batches, images, views, batch_size=256, seed=0
-)
-```
-
-Order and views of a seed are the same with and without it, so that a run may go
+This page runs without TensorFlow as it stands: Pillow decodes the files then,
+in threads, and the model makes the views. The script does so by
+`--views on=device`. Order and views of a seed are the same with and without it, so that a run may go
 on on another machine. Images larger than 512 px are made smaller to fit,
 unless `view_batches(canvas=(height, width))` makes room for them: a canvas
 costs memory on the device for every image, however small. Evaluations need
