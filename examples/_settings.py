@@ -74,13 +74,16 @@ def find_split(data, given, usual):
     """The split of a data set, as `keras_vicregl.data.load` takes it.
 
     Given none, it is the first of the usual ones, of a folder the first that is
-    there. The word "none", or a folder in which none is, gives None: all of it.
+    there. The word "none", a folder in which none is, or a file gives None: all
+    of it.
     """
     if given is not None:
         return None if given.lower() == "none" else given
     folder = pathlib.Path(data).expanduser()
     if not folder.exists() and folder.parts[1:]:
         return None  # a path, of which `load` says that it is not there
+    if folder.is_file():
+        return None  # a .npy file, or what `load` refuses
     if data == "digit_scenes" or not folder.is_dir():
         return usual[0]
     # Whatever their capital letters.

@@ -373,16 +373,16 @@ A run whose `var` stays there has learnt nothing: its embeddings are all alike.
 ## Other images than photographs
 
 Microscopy, X-rays and satellites have one channel or thirteen, of 12 or 16 bits
-or of floating point. Arrays of these `(N, H, W, C)`, in memory or mapped from a
-file, go in as they are; what has to be known is which values are black and
-white. `channel_statistics` looks at the images once:
+or of floating point. They go in as they are; what has to be known is which
+values are black and white. `channel_statistics` looks at the images once:
 
 ```python
-images = np.load("cells.npy", mmap_mode="r")  # (N, H, W, 1), uint16
+images = load("cells/")  # 16-bit TIFF files
 statistics = channel_statistics(images, examples=1000)
 views = MultiView.for_channels(statistics, size=96)
-batches = view_batches(load(images), views, batch_size=256, seed=0)
-model = VICRegL(backbone("resnet50", input_shape=(None, None, 1)))
+batches = view_batches(images, views, batch_size=256, seed=0)
+shape = (None, None, images.channels)
+model = VICRegL(backbone("resnet50", input_shape=shape))
 ```
 
 A low and a high percentile of each channel become 0 and 1, and what is beyond
@@ -392,6 +392,67 @@ brightness, contrast, gamma, noise and sharpness, for all channels alike or with
 `per_channel=True` for each; colours and solarising are for photographs. Range,
 mean and deviation are kept with the backbone, so that evaluations and
 `export(model.backbone, path, preprocessing=True)` take raw values too.
+
+What can be read, and how:
+
+| images | |
+|---|---|
+| TIFF (with `pip install "keras-vicregl[tiff]"`), PNG of 16 bits, `.npy` files `(H, W, C)` or `(H, W)` | `load("folder/")` |
+| TIFF of several pages | `load("folder/", pages="channels")`, or `"examples"` |
+| a `.npy` file of all `(N, H, W, C)`, or any array, mapped from a file or not | `load("cells.npy")`, `load(array)` |
+| any other file | `load("folder/", read=function)` |
+| no files | a class derived from `ImageSource` |
+
+`read` takes a path and returns `(H, W, C)` or `(H, W)` of uint8, uint16 or
+float32, channels last. It is tried on one file by `load`, which tells what is
+wrong with it, and is then called by several threads at once, with TensorFlow
+and without: so open what you read in it. Some readers:
+
+```python
+def read_dicom(path):  # pydicom; CT has values below 0
+    slice_ = pydicom.dcmread(path)
+    return pydicom.pixels.apply_modality_lut(
+        slice_.pixel_array, slice_
+    ).astype("float32")
+
+
+def read_bands(path):  # rasterio: GeoTIFF, JPEG 2000, whatever GDAL reads
+    with rasterio.open(path) as file:
+        return np.moveaxis(file.read([4, 3, 2, 8]), 0, -1)
+
+
+def read_hdf5(path):  # h5py; a file an image
+    with h5py.File(path) as file:
+        return file["image"][()].astype("float32")
+
+
+def read_photograph(path):  # Pillow: AVIF; HEIC with pillow-heif, once
+    image = PIL.ImageOps.exif_transpose(PIL.Image.open(path))
+    return np.asarray(image.convert("RGB"))
+
+
+scans = load("scans/", read=read_dicom, on_error="skip", time_limit=60)
+```
+
+Before HEIC is read, `pillow_heif.register_heif_opener()` tells Pillow how.
+Values that are not finite are refused: `np.nan_to_num` in `read` says what they
+are to be. One HDF5 file with all images is no file an image; a few lines are
+its source:
+
+```python
+class Slices(ImageSource):
+    def __init__(self, path):
+        self._slices = h5py.File(path)["slices"]  # (N, H, W), uint16
+        super().__init__("slices", len(self._slices))
+
+    def example(self, index):
+        return {"images": self._slices[index][..., None]}
+```
+
+All images of a source have the same channels and dtype, `images.channels` and
+`images.dtype`. `load(..., channels=3)` makes three of one where grey and
+coloured files meet, `channels=1` grey values of pictures. `cache=True`, or a
+folder, keeps what `read` returned.
 
 To look at such views, `plot_matches(..., bands=(3, 2, 1))` shows three
 channels, stretched, and `bands=0` one of them in grey.

@@ -69,15 +69,17 @@ def own_format(folder):
 
 
 @pytest.mark.parametrize(
-    ("make", "on"),
+    ("make", "on", "engine"),
     [
-        (thirteen_bands, "host"),
-        (mapped_file, "device"),
-        (tiff_files, "device"),
-        (own_format, "host"),
+        (thirteen_bands, "host", "tensorflow"),
+        (mapped_file, "device", "python"),
+        (tiff_files, "device", "python"),
+        (own_format, "device", "tensorflow"),
     ],
 )
-def test_from_files_to_an_export_that_takes_their_values(tmp_path, make, on):
+def test_from_files_to_an_export_that_takes_their_values(
+    tmp_path, make, on, engine
+):
     files = tmp_path / "files"
     files.mkdir()
     images, options = make(files)
@@ -94,13 +96,7 @@ def test_from_files_to_an_export_that_takes_their_values(tmp_path, make, on):
     views = MultiView.for_channels(
         statistics, size=16, on=on, jit_compile=False
     )
-    batches = view_batches(
-        source,
-        views,
-        batch_size=4,
-        seed=0,
-        engine="tensorflow" if on == "host" else "python",
-    )
+    batches = view_batches(source, views, batch_size=4, seed=0, engine=engine)
     keras.utils.set_random_seed(0)
     model = VICRegL(
         backbone("small_resnet", input_shape=(None, None, channels)),

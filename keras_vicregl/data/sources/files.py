@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 _REASONS = 5  # told of
+_WAYS = "Convert or remove them, read them by read=function"
 
 
 def from_folder(
@@ -163,7 +164,7 @@ def _source(
             dict.fromkeys(undecodable(paths)),
             "are not JPEG, PNG, GIF, BMP, WebP, TIFF or .npy",
             raises,
-            "Convert or remove them, read them by read=function",
+            _WAYS,
         )
     if masks is not None:
         files = files.without(
@@ -222,7 +223,7 @@ def _raw_source(
     """A source of files whose headers were looked at."""
     found = raw_survey.survey(files.paths, kinds, pages, channels)
     if found.bad:
-        files = files.without(found.bad, "cannot be read", raises, "")
+        files = files.without(found.bad, "cannot be read", raises, _WAYS)
         kinds = [k for n, k in enumerate(kinds) if n not in found.bad]
         if {"tiff", "npy", "png"} & set(kinds):
             found = raw_survey.survey(files.paths, kinds, pages, channels)
@@ -293,9 +294,9 @@ class _Files(NamedTuple):
         text = f"{len(bad)} of {len(paths)} files of {self.name} {what}"
         if raises or len(bad) == len(paths):
             also = "" if what == "cannot be read" else ", and cannot be read"
-            ways = f"{ways}, or leave" if ways else "Leave"
             raise ValueError(
-                f"{text}{also}: {names}. {ways} them out by on_error='skip'."
+                f"{text}{also}: {names}. {ways}, or leave them out by "
+                "on_error='skip'."
             )
         warnings.warn(f"{text}, and are left out: {names}.", stacklevel=2)
         keep = sorted(set(range(len(paths))) - set(bad))
