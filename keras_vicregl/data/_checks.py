@@ -115,11 +115,16 @@ def check_example(
             f"{', '.join(map(repr, missing))} are missing"
         )
     image = np.asarray(example[IMAGES])
-    if image.ndim != 3 or Form(image.shape[2], image.dtype.name) != form:
-        wanted = f"(H, W, {form.channels}) {form.dtype}"
+    received = f"not {image.dtype} of shape {image.shape}"
+    if image.ndim != 3 or image.dtype.name not in DTYPES:
         raise ValueError(
-            f"`example` must return images {wanted}, as the source says that "
-            f"all are, not {image.dtype} of shape {image.shape}"
+            "`example` must return images (H, W, C) of uint8, uint16 or "
+            f"float32, {received}"
+        )
+    if Form(image.shape[2], image.dtype.name) != form:
+        raise ValueError(
+            f"`example` must return images (H, W, {form.channels}) "
+            f"{form.dtype}, the channels and dtype of the source, {received}"
         )
     check_finite(image)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from keras_vicregl._warnings import warn
 from keras_vicregl.data._checks import (
     ImageCheck,
     check_fixed,
@@ -39,7 +40,12 @@ from keras_vicregl.data.sources.image_source import ImageSource
 from keras_vicregl.data.streams import epochs
 from keras_vicregl.views import MultiView
 from keras_vicregl.views.keys import IMAGES
-from keras_vicregl.views.values import DTYPES
+from keras_vicregl.views.values import (
+    DTYPES,
+    MOST_BEYOND,
+    beyond,
+    told_beyond,
+)
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -48,6 +54,8 @@ if TYPE_CHECKING:
 
 # Examples to shuffle among where the source does not hold all in memory.
 _SHUFFLE_BUFFER = 1024
+# Images of files whose values are looked at.
+_LOOKED_AT = 3
 
 
 def view_batches(
@@ -175,6 +183,8 @@ def view_batches(
         check_integer("shuffle", shuffle, smallest=1)
     data = check_engine(data, multi_view, engine=engine, canvas=canvas)
     on_canvas = _is_on_canvas(data, multi_view)
+    if isinstance(multi_view, MultiView):
+        _look_at_values(data, multi_view)
     if choose_engine(engine) == PYTHON:
         return _in_python(
             data,
@@ -311,6 +321,32 @@ def check_engine(
             f"the {getattr(multi_view, 'on', 'host')}"
         )
     return source
+
+
+def _look_at_values(source: ImageSource, multi_view: MultiView) -> None:
+    """Warns where the values of some images are hardly those of the range.
+
+    Those of arrays `ImageCheck` looks at, and of pictures all are known.
+    """
+    value_range = multi_view.value_range
+    if (
+        value_range is None
+        or isinstance(source, ArraySource)
+        or not (source._is_decoded and source._has_example)
+    ):
+        return
+    found = []
+    for index in np.unique(np.linspace(0, len(source) - 1, _LOOKED_AT)):
+        try:
+            image = source._in_time(int(index))[IMAGES]
+            found.append(beyond(np.asarray(image), value_range))
+        except Exception:  # its turn comes
+            continue
+    if not found:
+        return
+    shares, lows, highs = zip(*found, strict=True)
+    if min(shares) > MOST_BEYOND:
+        warn(told_beyond(min(shares), min(lows), max(highs), value_range))
 
 
 def _is_on_canvas(source: ImageSource, multi_view: MultiViewLike) -> bool:

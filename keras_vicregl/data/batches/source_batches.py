@@ -164,6 +164,7 @@ class _Making(NamedTuple):
 
     def _read(self, index: int) -> tuple[np.ndarray, tuple[int, int], int]:
         """An image as it goes on the canvas, its size before, its label."""
+        self.source._refuse_late(index)
         example = self.source._for_views(index)
         has_labels = self.source.num_classes is not None
         keys = (IMAGES, LABELS) if has_labels else (IMAGES,)

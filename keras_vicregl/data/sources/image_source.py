@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import time
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from keras_vicregl.data.decoding.forms import RGB, Form, form_of
 from keras_vicregl.data.engine import has_tensorflow, needs_tensorflow
 from keras_vicregl.data.sources.mask_labels import IGNORED
 from keras_vicregl.data.streams import epochs
-from keras_vicregl.data.streams.ahead import in_order, within
+from keras_vicregl.data.streams.ahead import PATIENCE, in_order, within
 from keras_vicregl.data.streams.dark_files import DarkFiles
 from keras_vicregl.data.streams.order import shuffled
 from keras_vicregl.data.streams.unreadable import Unreadable, reason_of
@@ -153,7 +154,7 @@ class ImageSource:
         self.ignore_label = ignore_label
         self.time_limit = time_limit
         self._known_form = _form(channels, dtype)
-        self._late: dict[int, TimeoutError] = {}
+        self._late: dict[int, tuple[float, TimeoutError]] = {}
         self._length = length
         self._dark = DarkFiles(self._name_of)
         # As tf.data counts: below 0 where it is not known.
@@ -201,18 +202,29 @@ class ImageSource:
                 form = form_of(image.shape, image.dtype, "an image")
             except Exception:  # its turn comes
                 continue
-            return form
+            if image.ndim == 3:
+                return form
         return RGB
 
     def _in_time(self, index: int) -> dict[str, np.ndarray]:
-        """`example`, or a TimeoutError, which the next time comes at once."""
-        if index in self._late:
-            raise self._late[index]
+        """`example`, or a TimeoutError where that takes too long."""
+        self._refuse_late(index)
         try:
             return within(self.example, index, self.time_limit)
         except TimeoutError as error:
-            self._late[index] = error
+            self._late[index] = time.monotonic(), error
             raise
+
+    def _refuse_late(self, index: int) -> None:
+        """Raises the TimeoutError of an example that has just had one.
+
+        Whoever asks for the reason, or for the image after its size, need not
+        wait as long once more; in the next epoch its disk may be back.
+        """
+        when, error = self._late.get(index, (0.0, None))
+        limit = PATIENCE if self.time_limit is None else self.time_limit
+        if error is not None and time.monotonic() - when < limit:
+            raise error
 
     def _with_form(self, form: Form) -> ImageSource:
         other = copy.copy(self)

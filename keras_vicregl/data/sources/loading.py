@@ -189,6 +189,19 @@ def load(
     >>> images = np.zeros((3, 32, 48, 3), "uint8")
     >>> load({"images": images, "labels": [0, 2, 1]})
     <ImageSource arrays: 3 images, 3 classes>
+
+    Files of one's own format, here of 32 columns of 16 bits:
+
+    >>> import pathlib, tempfile
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> path = pathlib.Path(folder.name) / "0.raw"
+    >>> size = path.write_bytes(bytes(2 * 24 * 32))
+    >>> def read(path):
+    ...     return np.fromfile(path, "uint16").reshape(-1, 32)
+    >>> source = load(folder.name, read=read)
+    >>> source.channels, source.dtype, source.example(0)["images"].shape
+    (1, 'uint16', (24, 32, 1))
+    >>> folder.cleanup()
     """
     if on_error not in ("raise", "skip"):
         raise ValueError(

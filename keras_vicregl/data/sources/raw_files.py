@@ -58,9 +58,10 @@ class RawFileSource(FileSource):
         numbers: Sequence[int] | None = None,
         **facts: Any,
     ) -> None:
-        super().__init__(
-            name, paths, labels, masks, cache, **{**facts, **form._asdict()}
-        )
+        facts |= form._asdict()
+        # The contents of files are those of masks alone.
+        of_masks = False if masks is None else cache
+        super().__init__(name, paths, labels, masks, of_masks, **facts)
         self._read_file = read
         self._pages = pages
         self._numbers = numbers

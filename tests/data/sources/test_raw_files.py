@@ -394,6 +394,26 @@ class TestReadByAFunction:
         finally:
             gate.set()
 
+    def test_one_that_hangs_is_waited_for_once(self, own):
+        gate, begun = threading.Event(), []
+
+        def read(path):
+            if path.endswith("4.dat"):
+                begun.append(path)
+                gate.wait(60)
+            return big_endian(path)
+
+        source = load(own, read=read, time_limit=1.0, on_error="skip")
+        options = {"batch_size": 6, "seed": 0, "engine": "python"}
+        try:
+            # Its size is asked for, its values, and then itself.
+            with pytest.warns(UserWarning, match=r"4\.dat \(reading it has"):
+                (found,) = view_batches(source, VIEWS, **options)
+        finally:
+            gate.set()
+        assert found[0]["images"].shape == (6, 25, 30, 1)
+        assert len(begun) == 1
+
     @pytest.mark.parametrize(
         ("read", "message"),
         [
@@ -529,6 +549,9 @@ class TestForms:
             view_batches(source, MultiView.resnet(), **options)
         with pytest.raises(ValueError, match="uint16 images need a range"):
             view_batches(source, MultiView.for_channels(1), **options)
+        views = MultiView.for_channels(1, value_range=(0, 1), on="device")
+        with pytest.warns(UserWarning, match="of the values of images are bey"):
+            view_batches(source, views, engine="python", **options)
 
 
 class Columns(ImageSource):
@@ -552,7 +575,7 @@ def test_a_source_of_ones_own_says_its_form_or_shows_it(dtype):
 
 
 def test_a_form_that_was_said_is_held():
-    with pytest.raises(ValueError, match=r"\(H, W, 3\) uint8, as the source"):
+    with pytest.raises(ValueError, match=r"\(H, W, 3\) uint8, the channels"):
         list(Columns(channels=3).examples_in_python())
     with pytest.raises(ValueError, match="dtype must be one of uint8"):
         Columns(dtype="int16")
