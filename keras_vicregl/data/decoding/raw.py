@@ -65,6 +65,11 @@ def header_of(path: str, pages: str | None = None) -> Header:
         return _tiff_header(path, pages)
     if kind == "npy":
         array = _npy(path, mmap_mode="r")
+        if array.ndim == 4:
+            raise ValueError(
+                f"it has many images, {array.dtype} of shape {array.shape}: "
+                "load(path) of this file alone reads such"
+            )
         form = form_of(array.shape, array.dtype, "an image")
         return Header(form, array.shape[:2])
     if kind == "png":

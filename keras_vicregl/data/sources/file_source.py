@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from keras_vicregl.data.decoding.formats import readable
-from keras_vicregl.data.decoding.forms import RGB, grey
+from keras_vicregl.data.decoding.forms import RGB
 from keras_vicregl.data.sources.image_source import ImageSource
 from keras_vicregl.views.keys import IMAGES, LABELS, MASKS
 
@@ -106,11 +106,6 @@ class FileSource(ImageSource):
         )
         return self._as_asked_for(example)
 
-    def _as_asked_for(self, example: dict[str, Any]) -> dict[str, Any]:
-        if self.channels != 1:
-            return example
-        return {**example, IMAGES: grey(example[IMAGES])}
-
     def _contents(self, path: str, number: int) -> bytes:
         if self._cache is not None:
             return self._cache.contents(path, number)
@@ -124,11 +119,6 @@ class FileSource(ImageSource):
         if self._cache is not None:
             path = self._cache.kept(index) or path
         return pillow.size_of(path)
-
-    def _of_channels(self, channels: int) -> ImageSource:
-        if channels != 1 or self.channels == 1:
-            return self
-        return self._with_form(RGB._replace(channels=1))
 
     def _all_labels(self) -> np.ndarray:
         return self._labels

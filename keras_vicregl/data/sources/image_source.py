@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_vicregl.data._checks import check_example, check_integer
-from keras_vicregl.data.decoding.forms import RGB, Form, form_of
+from keras_vicregl.data.decoding.forms import RGB, Form, form_of, grey
 from keras_vicregl.data.engine import has_tensorflow, needs_tensorflow
 from keras_vicregl.data.sources.mask_labels import IGNORED
 from keras_vicregl.data.streams import epochs
@@ -232,8 +232,10 @@ class ImageSource:
         return other
 
     def _of_channels(self, channels: int) -> ImageSource:
-        """This, or its images with so many channels where it can make them."""
-        return self
+        """This, or its pictures as grey values where one channel is wanted."""
+        if self._is_decoded or channels != 1 or self._form() != RGB:
+            return self
+        return self._with_form(RGB._replace(channels=1))
 
     def example(self, index: int) -> dict[str, np.ndarray]:
         """One example, read and decoded in Python.
@@ -451,8 +453,10 @@ class ImageSource:
         return called(self)
 
     def _as_asked_for(self, example: dict[str, Any]) -> dict[str, Any]:
-        """An example of what `_reader` gives, decoded, in the source's form."""
-        return example
+        """An example of contents of files, decoded, in the source's form."""
+        if self._is_decoded or self.channels != 1:
+            return example
+        return {**example, IMAGES: grey(example[IMAGES])}
 
     def _all_labels(self) -> np.ndarray:
         """Labels (N,), int32, without decoding any image: of `labels_of`."""

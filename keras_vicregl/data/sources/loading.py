@@ -146,9 +146,10 @@ def load(
             their own, each with the label of the file. Default: there must be
             one page, smaller copies of it not counted.
         channels: How many channels images have. Of files that are grey 3 makes
-            three alike, of RGB of 8 bits 1 makes grey values (luma). Default:
-            those that files have. Views of one channel take grey values of
-            pictures without it, evaluations do not.
+            three alike, of RGB of 8 bits, and of TFDS, 1 makes grey values
+            (luma). Default: those that files have. Views of one channel take
+            grey values of pictures without it, as do features of a backbone of
+            one channel.
         time_limit: Seconds that reading a file in Python may take, after which
             it counts as one that cannot be read. Default: 300. (TensorFlow's
             own operations, which read pictures in tf.data, know no limit.)
@@ -228,6 +229,8 @@ def load(
     }
     _refuse_surplus(kind, [k for k, v in given.items() if v is not None])
     of_files = _checked_of_files(read, pages, channels, time_limit)
+    if kind == _TFDS:
+        _refuse_for_tfds(of_files)
     if kind == _SCENES:
         split = "train" if split is None else split
         options = {"count": _SCENE_COUNT, "boxes": bool(boxes), **options}
@@ -271,6 +274,7 @@ def load(
             manual_dir=manual_dir,
             mask_labels=table,
             ignore_label=ignored,
+            channels=channels,
             **options,
         )
     common = {
@@ -321,6 +325,19 @@ def _checked_of_files(
         "channels": channels,
         "time_limit": time_limit,
     }
+
+
+def _refuse_for_tfds(of_files: Mapping[str, Any]) -> None:
+    """What tf.data reads as pictures takes the number of channels alone."""
+    given = [k for k, v in of_files.items() if v is not None]
+    surplus = sorted(name for name in given if name != "channels")
+    if surplus:
+        raise TypeError(f"{', '.join(surplus)}: not for {_TFDS}.")
+    if of_files["channels"] not in (None, 1, 3):
+        raise ValueError(
+            f"channels={of_files['channels']}: pictures of {_TFDS} have 3, or "
+            "as grey values 1."
+        )
 
 
 def _mapped(source: Any) -> tuple[str, Any]:

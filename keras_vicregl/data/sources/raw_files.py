@@ -127,9 +127,6 @@ class RawFileSource(FileSource):
             return name
         return f"{name}, page {self._numbers[index]}"
 
-    def _of_channels(self, channels: int) -> ImageSource:
-        return self
-
 
 def read_by(read: Read, path: str) -> np.ndarray:
     """An image (H, W, C) that a function reads from a path.

@@ -119,6 +119,7 @@ def subset(
     }
     if isinstance(source, StreamSource):
         stream = _chosen(source._stream, indices, len(source))
+        facts |= source._form()._asdict()
         return StreamSource(name, stream, len(indices), cache, **facts)
     return SomeOf(source, indices.astype(np.int64), name, **facts)
 
