@@ -6,8 +6,8 @@ import glob
 import os
 import pathlib
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from keras_vicregl._warnings import warn
 from keras_vicregl.data._checks import check_labels
@@ -15,6 +15,7 @@ from keras_vicregl.data.decoding import raw
 from keras_vicregl.data.decoding.formats import named, not_png, undecodable
 from keras_vicregl.data.decoding.forms import RGB
 from keras_vicregl.data.sources import raw_survey
+from keras_vicregl.data.sources.file_list import WAYS, FileList
 from keras_vicregl.data.sources.file_source import FileSource, Path
 from keras_vicregl.data.sources.folders import (
     Listing,
@@ -30,9 +31,6 @@ from keras_vicregl.views.keys import NO_LABEL
 
 if TYPE_CHECKING:
     import numpy as np
-
-_REASONS = 5  # told of
-_WAYS = "Convert or remove them, read them by read=function"
 
 
 def from_folder(
@@ -157,14 +155,14 @@ def _source(
     **options: Any,
 ) -> FileSource:
     """A source of the files that can be read; others are told of."""
-    files = _Files(name, paths, labels, masks)
+    files = FileList(name, paths, labels, masks)
     raises = options.get("on_error", "raise") == "raise"
     if read is None:
         files = files.without(
             dict.fromkeys(undecodable(paths)),
             "are not JPEG, PNG, GIF, BMP, WebP, TIFF or .npy",
             raises,
-            _WAYS,
+            WAYS,
         )
     if masks is not None:
         files = files.without(
@@ -213,7 +211,7 @@ def _source(
 
 
 def _raw_source(
-    files: _Files,
+    files: FileList,
     kinds: list[str],
     pages: str | None,
     channels: int | None,
@@ -223,7 +221,7 @@ def _raw_source(
     """A source of files whose headers were looked at."""
     found = raw_survey.survey(files.paths, kinds, pages, channels)
     if found.bad:
-        files = files.without(found.bad, "cannot be read", raises, _WAYS)
+        files = files.without(found.bad, "cannot be read", raises, WAYS)
         kinds = [k for n, k in enumerate(kinds) if n not in found.bad]
         if {"tiff", "npy", "png"} & set(kinds):
             found = raw_survey.survey(files.paths, kinds, pages, channels)
@@ -249,78 +247,6 @@ def _raw_source(
     return RawFileSource(
         *files, form=form, pages=pages, numbers=numbers, **options
     )
-
-
-class _Files(NamedTuple):
-    """Files, and what is told of each."""
-
-    name: str
-    paths: list[str]
-    labels: np.ndarray | None
-    masks: list[str] | None
-
-    def without(
-        self,
-        bad: Mapping[int, str | None],
-        what: str,
-        raises: bool,
-        ways: str = "Convert or remove them",
-        *,
-        of_masks: bool = False,
-    ) -> _Files:
-        """Those without some, of which is told.
-
-        Args:
-            bad: By number, perhaps with the reason.
-            what: What they do or are.
-            raises: Whether that is an error.
-            ways: What to do about it.
-            of_masks: Whether it is their masks.
-
-        Raises:
-            ValueError: If it is one, or nothing would be left.
-        """
-        if not bad:
-            return self
-        paths = self.masks if of_masks else self.paths
-        groups: dict[str | None, list[str]] = {}
-        for number, reason in bad.items():
-            groups.setdefault(reason, []).append(paths[number])
-        told = [
-            named(group) + ("" if reason is None else f" ({reason})")
-            for reason, group in list(groups.items())[:_REASONS]
-        ]
-        names = "; ".join(told) + "; ..." * (len(groups) > _REASONS)
-        text = f"{len(bad)} of {len(paths)} files of {self.name} {what}"
-        if raises or len(bad) == len(paths):
-            also = "" if what == "cannot be read" else ", and cannot be read"
-            raise ValueError(
-                f"{text}{also}: {names}. {ways}, or leave them out by "
-                "on_error='skip'."
-            )
-        warnings.warn(f"{text}, and are left out: {names}.", stacklevel=2)
-        keep = sorted(set(range(len(paths))) - set(bad))
-        return self._replace(
-            paths=[self.paths[number] for number in keep],
-            masks=self.masks and [self.masks[number] for number in keep],
-            labels=None if self.labels is None else self.labels[keep],
-        )
-
-    def by_page(self, counts: Mapping[int, int]) -> tuple[_Files, list[int]]:
-        """One for each page of each, and the numbers of the pages."""
-        if self.masks is not None:
-            raise ValueError(
-                "masks are one a file: there are none for pages='examples'."
-            )
-        found = [
-            (row, page)
-            for row in range(len(self.paths))
-            for page in range(counts.get(row, 1))
-        ]
-        rows, pages = (list(each) for each in zip(*found, strict=True))
-        labels = None if self.labels is None else self.labels[rows]
-        paths = [self.paths[row] for row in rows]
-        return self._replace(paths=paths, labels=labels), pages
 
 
 def _warn_of_squeezed(name: str, kinds: Sequence[str]) -> None:

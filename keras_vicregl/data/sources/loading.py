@@ -162,10 +162,9 @@ def load(
             `"skip"` it and warn at the end of the epoch, of how many there were
             and the first names, if there are new ones.
         cache: True keeps the contents of files in memory after they have been
-            read once, as they are, not decoded; what is no picture, as
-            arrays. A folder keeps copies there,
-            for files on slow disks. (They are not compared again with the
-            files, or the function, they were made of.)
+            read once, as they are, not decoded; what is no picture, as arrays.
+            A folder keeps copies there, for files on slow disks. (They are not
+            compared again with the files, or the function, they were made of.)
         data_dir: Where TFDS has or puts its data sets.
         manual_dir: Where TFDS finds what it cannot download.
         **options: Further arguments of `digit_scenes` (`count` is 10,000 by
