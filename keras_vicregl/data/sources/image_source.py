@@ -15,8 +15,8 @@ from keras_vicregl.data._checks import check_example, check_integer
 from keras_vicregl.data.decoding.forms import RGB, Form, form_of, grey
 from keras_vicregl.data.engine import has_tensorflow, needs_tensorflow
 from keras_vicregl.data.sources.mask_labels import IGNORED
-from keras_vicregl.data.streams import epochs
-from keras_vicregl.data.streams.ahead import PATIENCE, in_order, within
+from keras_vicregl.data.streams import ahead, epochs
+from keras_vicregl.data.streams.ahead import in_order, within
 from keras_vicregl.data.streams.dark_files import DarkFiles
 from keras_vicregl.data.streams.order import shuffled
 from keras_vicregl.data.streams.unreadable import Unreadable, reason_of
@@ -222,7 +222,7 @@ class ImageSource:
         wait as long once more; in the next epoch its disk may be back.
         """
         when, error = self._late.get(index, (0.0, None))
-        limit = PATIENCE if self.time_limit is None else self.time_limit
+        limit = self.time_limit or ahead.PATIENCE
         if error is not None and time.monotonic() - when < limit:
             raise error
 

@@ -312,7 +312,7 @@ def _checked_of_files(
         )
     if channels is not None:
         channels = check_integer("channels", channels, smallest=1)
-    is_number = isinstance(time_limit, int | float)
+    is_number = isinstance(time_limit, int | float) and time_limit is not True
     if time_limit is not None and (not is_number or not time_limit > 0):
         raise ValueError(
             "time_limit must be a positive number of seconds. Received: "

@@ -170,7 +170,14 @@ class TestTiff:
             assert len(load(tmp_path, on_error="skip")) == 1
 
 
-def png(values, color_type, orientation=None):
+# Adam7: the first column and row of each pass, and the steps.
+PASSES = (
+    *((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4)),
+    *((1, 0, 2, 2), (0, 1, 1, 2)),
+)
+
+
+def png(values, color_type, orientation=None, interlaced=False):
     """A PNG of 16 bits as the standard has it, not filtered."""
 
     def chunk(name, data):
@@ -178,8 +185,14 @@ def png(values, color_type, orientation=None):
         return struct.pack(">I", len(data)) + name + data + checksum
 
     height, width = values.shape[:2]
-    header = struct.pack(">IIBBBBB", width, height, 16, color_type, 0, 0, 0)
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    kind = (16, color_type, 0, 0, int(interlaced))
+    header = struct.pack(">IIBBBBB", width, height, *kind)
+    passes = [values]
+    if interlaced:
+        passes = [values[y::dy, x::dx] for x, y, dx, dy in PASSES]
+    rows = b"".join(
+        b"\0" + row.astype(">u2").tobytes() for each in passes for row in each
+    )
     turn = b""
     if orientation is not None:
         turn = chunk(b"eXIf", exif(orientation).removeprefix(b"Exif\0\0"))
@@ -207,6 +220,8 @@ class TestPng:
         (found,) = images_of(source)
         np.testing.assert_array_equal(found, values[..., :channels])
         assert (source.channels, source.dtype) == (channels, "uint16")
+        data = png(values, color_type, interlaced=True)
+        np.testing.assert_array_equal(wide_png.decode(data), found)
         # With filters, by another library.
         data = tf.io.encode_png(values).numpy()
         np.testing.assert_array_equal(wide_png.decode(data), found)
@@ -422,7 +437,7 @@ class TestReadByAFunction:
             (lambda path: np.zeros((3, 60, 60), "u1"), "channels seem to come"),
             (lambda path: None, "not object of shape"),
             (lambda path: np.full((9, 9), np.nan, "f4"), "81 of 81 values are"),
-            (lambda path: {}["pixels"], "'pixels'"),
+            (lambda path: {}["pixels"], "KeyError: 'pixels'"),
         ],
         ids=["dtype", "rank", "channels first", "None", "NaN", "raises"],
     )
