@@ -262,8 +262,10 @@ def pretrain(
         )
     output = pathlib.Path(output)
     is_chief = process_index(model) == 0
+    whole = None
     if steps_per_epoch is None:
-        steps_per_epoch = steps_of(make_batches)
+        whole = make_batches(start=(0, 0))
+        steps_per_epoch = steps_of(whole)
     # All processes take the word of the first, which writes.
     begun = int(is_chief and has_trained(output))
     begun = any(gather_from_processes(begun, model))
@@ -333,7 +335,11 @@ def pretrain(
     if not is_over and checkpoint.position.step < steps_per_epoch:
         # What they lack is known before anything is written.
         batches = batches_for_fit(
-            make_batches, checkpoint.position, steps_per_epoch, look=True
+            make_batches,
+            checkpoint.position,
+            steps_per_epoch,
+            look=True,
+            made=whole,
         )
     if is_chief:
         check_writable(output)
