@@ -388,12 +388,21 @@ channels, stretched, and `bands=0` one of them in grey.
 
 ## From the shell
 
-`examples/pretrain.py` trains, stops and goes on in the same way. Of a folder it
-takes the one in it that `--split` names, by default `train`:
+The command that comes with the package trains, stops and goes on in the same
+way. Of a folder alone it chooses a recipe and a batch, by the number and size of
+the images and the memory, and says why:
 
 ```shell
-python examples/pretrain.py --recipe resnet50_one_gpu --data my_images/ \
-    --epochs 300 --model expander_units=[1024,1024,1024]
+keras-vicregl pretrain my_images/
+```
+
+(In a clone of the repository, `python examples/pretrain.py my_images/`.) It
+takes the folders in it that `--split` names, as `train+val`, by default `train`
+where there is one; anything of a recipe can be said in another way:
+
+```shell
+keras-vicregl pretrain my_images/ --recipe resnet50_one_gpu --epochs 300 \
+    --model expander_units=[1024,1024,1024] --views size=192
 ```
 
 With a folder a class in `my_images/train/` and `my_images/test/`,
@@ -402,8 +411,9 @@ With a folder a class in `my_images/train/` and `my_images/test/`,
 ## Without TensorFlow
 
 Where TensorFlow is not installed, Pillow decodes the files, in threads, and the
-model makes the views, from images of any size on a canvas: say
-`--views on=device` to the script, or give both the same views:
+model makes the views, from images of any size on a canvas: the command does so
+by itself, and elsewhere with `--views on=device`; in Python give both the same
+views:
 
 ```python
 views = MultiView.resnet(on="device")
