@@ -78,7 +78,11 @@ def without(monkeypatch):
         )
         # TensorFlow itself is imported, by the tests, and may be the backend.
         monkeypatch.setattr(starting, "_is_installed", lambda name: True)
-        for name in {*packages} - {"tensorflow"}:
+        hidden = {*packages} - {"tensorflow"}
+        loaded = {
+            name for name in sys.modules if name.partition(".")[0] in hidden
+        }
+        for name in hidden | loaded:
             monkeypatch.setitem(sys.modules, name, None)
 
     return hide
