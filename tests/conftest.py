@@ -114,6 +114,7 @@ _ONCE = {
     "test_interruption.py",
     "test_label_subset.py",
     "test_line.py",
+    "test_logs.py",
     "test_load_options.py",
     "test_main.py",
     "test_mask_labels.py",

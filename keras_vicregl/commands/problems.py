@@ -38,7 +38,15 @@ class UsageError(Exception):
 _MEMORY = re.compile(
     "out of memory|RESOURCE_EXHAUSTED|OOM when allocating", re.IGNORECASE
 )
-_FOREIGN = ("tensorflow", "jax", "jaxlib", "torch", "onnxruntime")
+_FOREIGN = (
+    "tensorflow",
+    "jax",
+    "jaxlib",
+    "torch",
+    "onnxruntime",
+    "wandb",
+    "mlflow",
+)
 
 
 def told(error: BaseException) -> str:

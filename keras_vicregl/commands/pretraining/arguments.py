@@ -13,6 +13,7 @@ from keras_vicregl.commands.given.options import setting
 from keras_vicregl.commands.problems import UsageError
 from keras_vicregl.commands.starting import BACKENDS
 
+_LOGS = ("tensorboard", "wandb", "mlflow")
 _EXPORTS = ("keras", "saved_model", "onnx", "pth")
 # What options are where nothing is said. Of the others it is None: the
 # recipe's, or none.
@@ -26,6 +27,7 @@ _USUAL = {
     "deterministic": False,
     "evaluate": [],
     "export": [],
+    "log": [],
 }
 _DICTIONARIES = ("data_options", "model", "views", "optimizer")
 # What config.json of a run has, in this order.
@@ -33,13 +35,13 @@ NAMES = (
     *("recipe", "data", "split", "limit", "data_options"),
     *("train_masks", "test_masks", "batch_size", "epochs", "learning_rate"),
     *("alpha", "precision", "canvas", "model", "views", "optimizer", "seed"),
-    *("backend", "strategy", "save_every", "log_every"),
+    *("backend", "strategy", "save_every", "log_every", "log"),
     *("allow_changes", "skip_nonfinite", "evaluate", "evaluate_every"),
     *("evaluate_split", "export", "deterministic"),
 )
 # Settings that do not bear upon what is learnt, and may change on the way.
 FREE = (
-    *("save_every", "log_every", "export", "strategy", "deterministic"),
+    *("save_every", "log_every", "log", "export", "strategy", "deterministic"),
     *("evaluate", "evaluate_every", "evaluate_split"),
     *("train_masks", "test_masks", "allow_changes", "skip_nonfinite"),
 )
@@ -124,6 +126,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--train-masks", metavar="FOLDER", help="of what is trained on")
     add("--test-masks", metavar="FOLDER", help="of what is tested on")
     some("--export", _EXPORTS, "KIND", "")
+    some("--log", _LOGS, "TO", "besides files: ")
     add("--seed", type=int, metavar="N", help="0")
     add("--backend", metavar="B", help=", ".join(BACKENDS))
     flag("--deterministic", "the same bits in each run; slower")

@@ -32,6 +32,7 @@ from keras_vicregl.commands.pretraining.building import (
     views_on,
 )
 from keras_vicregl.commands.pretraining.choice import choose, shorter_side
+from keras_vicregl.commands.pretraining.logs import check_logs, opened
 from keras_vicregl.commands.pretraining.memory import batch_that_fits, need_of
 from keras_vicregl.commands.pretraining.plan import plan
 from keras_vicregl.commands.problems import UsageError
@@ -94,6 +95,7 @@ def train(settings: argparse.Namespace) -> int:
         suffix = _SUFFIXES.get(kind, f".{kind}")
         exports[kind] = settings.output / f"backbone{suffix}"
     # What is missing is said before anything is built or written.
+    check_logs(settings.log)
     for kind, path in exports.items():
         check_export(path, kind)
     with as_usage("--canvas or --views"):
@@ -136,9 +138,10 @@ def train(settings: argparse.Namespace) -> int:
         model.compile(make_optimizer(recipe, steps, settings))
     evaluate = _evaluation(settings, source, splits, views)
     allow_changes: Any = settings.allow_changes
+    kept = {name: getattr(settings, name) for name in NAMES}
+    logs = settings.log if setup.is_chief else ()
     if setup.is_chief:
         # Only now, for arguments that nothing can be made of are none.
-        kept = {name: getattr(settings, name) for name in NAMES}
         allow_changes = keep(settings.output, kept, begun, allow_changes)
         for line in plan(
             settings,
@@ -156,19 +159,21 @@ def train(settings: argparse.Namespace) -> int:
     elif begun and begun.get("epochs") not in (None, settings.epochs):
         allow_changes = allow_changes or ["optimizer.learning_rate"]
     try:
-        pretrain(
-            model,
-            make_batches,
-            epochs=settings.epochs,
-            output=settings.output,
-            steps_per_epoch=steps,
-            save_freq=settings.save_every or "epoch",
-            log_every=settings.log_every,
-            evaluate=evaluate,
-            evaluate_every=settings.evaluate_every,
-            allow_changes=allow_changes,
-            skip_nonfinite=settings.skip_nonfinite,
-        )
+        with opened(logs, settings.output, kept) as callbacks:
+            pretrain(
+                model,
+                make_batches,
+                epochs=settings.epochs,
+                output=settings.output,
+                steps_per_epoch=steps,
+                save_freq=settings.save_every or "epoch",
+                log_every=settings.log_every,
+                evaluate=evaluate,
+                evaluate_every=settings.evaluate_every,
+                allow_changes=allow_changes,
+                skip_nonfinite=settings.skip_nonfinite,
+                callbacks=callbacks,
+            )
     except TrainingInterrupted as interruption:
         print(interruption, file=sys.stderr)
         return interruption.exit_code
