@@ -89,10 +89,10 @@ def find_model(settings: argparse.Namespace) -> Any:
     try:
         model = load_backbone(settings.model)
     except (FileNotFoundError, ValueError) as error:
-        said = str(error).replace("`path`", "MODEL").rstrip(".")
-        raise UsageError(
-            f"{said}. Names of backbones are {', '.join(BACKBONES)}."
-        ) from error
+        said = str(error).replace("`path`", "MODEL").rstrip(".") + "."
+        if not os.path.exists(settings.model):
+            said += f" Names of backbones are {', '.join(BACKBONES)}."
+        raise UsageError(said) from error
     model = getattr(model, "backbone", model)  # of a whole VICRegL
     trained = [name for name in settings.options if name in TRAINED]
     if trained and not isinstance(model, keras.Model):
