@@ -12,7 +12,7 @@ from keras_vicregl.commands.given.data import (
     find_split,
 )
 from keras_vicregl.commands.main import make_parser
-from keras_vicregl.commands.pretraining.running import find_splits
+from keras_vicregl.commands.pretraining.images import find_splits
 from keras_vicregl.commands.problems import UsageError
 
 USUAL = TRAIN_SPLITS
