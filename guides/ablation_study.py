@@ -24,11 +24,14 @@ What each run found is stored with the repository, in `guides/results/ablation`,
 logs included. This page reads it; nothing is trained here.
 """
 
+import importlib.util
 import os
 import statistics
 import sys
 
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+# Any of the three that is installed.
+backends = filter(importlib.util.find_spec, ("tensorflow", "jax", "torch"))
+os.environ.setdefault("KERAS_BACKEND", next(backends))
 # From the folder of the repository, or from `guides`.
 sys.path += [
     path for path in ("examples", "../examples") if os.path.isdir(path)

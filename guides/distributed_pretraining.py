@@ -26,9 +26,12 @@ This page is a script. It runs on whatever there is: on one device as well.
 """
 
 import functools
+import importlib.util
 import os
 
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+# Any of the three that is installed.
+backends = filter(importlib.util.find_spec, ("tensorflow", "jax", "torch"))
+os.environ.setdefault("KERAS_BACKEND", next(backends))
 
 import keras
 
@@ -54,15 +57,18 @@ number.
 
 recipe = RECIPES["scenes"]
 images = load("digit_scenes", "train", count=64)
+views = recipe.make_views(on="device")
 batch_size = 16
 with setup.scope():
-    model = recipe.make_model(expander_units=(64,), local_expander_units=(32,))
+    model = recipe.make_model(
+        expander_units=(64,), local_expander_units=(32,), views=views
+    )
     model.compile(keras.optimizers.AdamW(1e-3))
 make_batches = setup.batches(
     functools.partial(
         view_batches,
         images,
-        recipe.make_views(),
+        views,
         seed=0,
     ),
     batch_size,
@@ -112,8 +118,9 @@ torchrun --nproc-per-node 8 -m keras_vicregl pretrain --backend torch \
     --recipe resnet50 --data imagenet2012
 ```
 
-Under JAX and PyTorch TensorFlow reads images and makes views on the host. GPUs
-are hidden from it: it would take most of their memory with its first tensor.
+Under JAX and PyTorch TensorFlow, where it is installed, reads images and makes
+those views that are made on the host. GPUs are hidden from it: it would take
+most of their memory with its first tensor.
 What uses TensorFlow before `keras_vicregl` is imported must hide them itself,
 by `tf.config.set_visible_devices([], "GPU")`, and a warning says so.
 

@@ -13,11 +13,14 @@ a feature map. This page saves it, serves it without Keras, fine-tunes it as a
 classifier and makes it segment and detect.
 """
 
+import importlib.util
 import os
 import pathlib
 import tempfile
 
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+# Any of the three that is installed.
+backends = filter(importlib.util.find_spec, ("tensorflow", "jax", "torch"))
+os.environ.setdefault("KERAS_BACKEND", next(backends))
 
 import keras
 import numpy as np
@@ -51,11 +54,10 @@ are a line too: `backbone("resnet50", weights="resnet50_alpha0.9")`.
 epochs, batch_size = (1, 16) if short else (6, 64)
 images = digit_scenes("train", 32 if short else 3000)["images"]
 recipe = RECIPES["scenes"]
-batches = view_batches(
-    load(images), recipe.make_views(), batch_size=batch_size, seed=0
-)
+views = recipe.make_views(on="device")
+batches = view_batches(load(images), views, batch_size=batch_size, seed=0)
 keras.utils.set_random_seed(0)
-model = recipe.make_model()
+model = recipe.make_model(views=views)
 untrained = model.backbone.get_weights()
 model.compile(recipe.make_optimizer(len(batches), batch_size, epochs))
 model.fit(batches, epochs=epochs, verbose=0)
@@ -95,21 +97,27 @@ itself. Each backend can do it where TensorFlow is installed; PyTorch has a
 TensorFlow process do the writing. Where it is not, ONNX is the way.
 """
 
-import tensorflow as tf
-
-export(backbone, work / "served", preprocessing=True)
-# Keep this object: its functions do not live without it.
-served = tf.saved_model.load(str(work / "served"))
-compare(served.serve(tf.constant(sample)))
+try:
+    check_export(work / "served")
+    import tensorflow as tf
+except ImportError as error:
+    print("Left out:", error)
+    tf = None
+else:
+    export(backbone, work / "served", preprocessing=True)
+    # Keep this object: its functions do not live without it.
+    served = tf.saved_model.load(str(work / "served"))
+    compare(served.serve(tf.constant(sample)))
 
 """
 `serve` gives the feature map, `pooled` its mean over positions, `pyramid` the
 maps of all stages, from fine to coarse.
 """
 
-print(served.pooled(tf.constant(sample)).shape)
-for level, maps in sorted(served.pyramid(tf.constant(sample)).items()):
-    print(level, maps.shape)
+if tf:
+    print(served.pooled(tf.constant(sample)).shape)
+    for level, maps in sorted(served.pyramid(tf.constant(sample)).items()):
+        print(level, maps.shape)
 
 """
 ## ONNX

@@ -26,11 +26,14 @@ images that a CPU can train on, with a class for every pixel, so that one can
 tell whether two matched positions show the same thing.
 """
 
+import importlib.util
 import os
 import statistics
 import time
 
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+# Any of the three that is installed.
+backends = filter(importlib.util.find_spec, ("tensorflow", "jax", "torch"))
+os.environ.setdefault("KERAS_BACKEND", next(backends))
 
 import keras
 import numpy as np
@@ -59,10 +62,13 @@ trains it with any of its arguments changed.
 """
 
 
-def batches(scenes, **views):
+make_views = recipe.make_views(on="device")
+
+
+def batches(scenes):
     return view_batches(
         load(scenes, labels=False, masks=False),
-        recipe.make_views(**views),
+        make_views,
         batch_size=batch_size,
         seed=0,
     )
@@ -70,7 +76,7 @@ def batches(scenes, **views):
 
 def make_model(**changes):
     keras.utils.set_random_seed(0)
-    model = recipe.make_model(**changes)
+    model = recipe.make_model(views=make_views, **changes)
     steps = len(train["images"]) // batch_size
     model.compile(
         recipe.make_optimizer(steps, batch_size=batch_size, epochs=epochs)
@@ -96,12 +102,15 @@ two views of three scenes that no training has seen. Colours of lines are
 distances.
 """
 
-plain = MultiView.scenes(blur=(0.0,), jitter=0.0, grayscale=0.0, seed=1)
+plain = MultiView.scenes(blur=(0,), jitter=0, grayscale=0, on="device")
 
 
 def views_of(scenes):
-    x, *_ = plain.to_fit(plain({"images": scenes["images"]}))
-    return keras.tree.map_structure(np.asarray, x)
+    images = scenes["images"]
+    (drawn,) = plain.inputs(images, [(1, i) for i in range(len(images))])
+    return keras.tree.map_structure(
+        keras.ops.convert_to_numpy, plain.render(drawn)
+    )
 
 
 few = {name: values[:3] for name, values in test.items()}
@@ -190,7 +199,7 @@ of features is the number of directions that they really use, of 192.
 
 def local_spread(of):
     """Mean over positions and channels of standard deviations over scenes."""
-    maps = of.backbone.predict(np.asarray(views["views"][0]), verbose=0)
+    maps = of.backbone.predict(views["views"][0], verbose=0)
     count, height, width, channels = maps.shape
     places = maps.reshape(-1, channels)
     embeddings = of.local_expander.predict(places, batch_size=4096, verbose=0)
@@ -256,7 +265,7 @@ def seconds_of_step(timed, data):
 
 
 data, *_ = next(iter(batches(train)))
-data = keras.tree.map_structure(np.asarray, data)
+data = keras.tree.map_structure(keras.ops.convert_to_numpy, data)
 compared = {"VICReg": make_model(alpha=1.0), "VICRegL": make_model()}
 times = {name: [] for name in compared}
 for _ in range(3 if short else 25):

@@ -17,13 +17,16 @@ digits first. Put your own in its place.
 """
 
 import functools
+import importlib.util
 import os
 import pathlib
 import signal
 import tempfile
 import warnings
 
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+# Any of the three that is installed.
+backends = filter(importlib.util.find_spec, ("tensorflow", "jax", "torch"))
+os.environ.setdefault("KERAS_BACKEND", next(backends))
 
 import keras
 import numpy as np
@@ -80,22 +83,26 @@ A training example is a pair of crops of one image, with their colours changed.
 `MultiView.resnet()` makes the paper's, two of 224 px; here two of 48 px suit
 images of 64 to 96 px. Look at some before you train: what you want the
 network to know must be in both crops, and visible.
+
+With `on="device"` the model makes the views, on its GPU, from whole images on a
+canvas, and the processor only reads files; `render` shows what the model sees.
+The canvas makes room for the largest image. Without `on`, TensorFlow makes the
+views on the processor, whichever backend trains.
 """
 
 batch_size = 16 if short else 64
+views = MultiView.scenes(size=48, on="device")
 make_batches = functools.partial(
-    view_batches,
-    images,
-    MultiView.scenes(size=48),
-    batch_size=batch_size,
-    seed=0,
+    view_batches, images, views, batch_size=batch_size, seed=0
 )
 
 
 def matched_views(count=3, map_shape=(6, 6)):
     """Pairs of views, and the positions in them that belong together."""
-    (batch,) = next(iter(make_batches()))
-    batch = keras.tree.map_structure(np.asarray, batch)
+    (drawn,) = next(iter(make_batches()))
+    batch = keras.tree.map_structure(
+        keras.ops.convert_to_numpy, views.render(drawn)
+    )
     first, second = (
         positions(to_source[:count], *map_shape)
         for to_source in batch["view_to_source"]
@@ -241,7 +248,7 @@ train = functools.partial(
     verbose=0,
 )
 keras.utils.set_random_seed(0)
-model = recipe.make_model()
+model = recipe.make_model(views=views)
 model.compile(recipe.make_optimizer(len(batches), batch_size, epochs))
 untrained = model.backbone.get_weights()
 
@@ -311,7 +318,10 @@ are, and would hide some of it.
 
 keras.utils.set_random_seed(0)
 broken = recipe.make_model(
-    variance_coefficient=0, covariance_coefficient=0, normalization="layer"
+    variance_coefficient=0,
+    covariance_coefficient=0,
+    normalization="layer",
+    views=views,
 )
 broken.compile(recipe.make_optimizer(len(batches), batch_size, epochs))
 with warnings.catch_warnings(record=True) as caught:
@@ -363,16 +373,16 @@ A run whose `var` stays there has learnt nothing: its embeddings are all alike.
 ## Other images than photographs
 
 Microscopy, X-rays and satellites have one channel or thirteen, of 12 or 16 bits
-or of floating point. Arrays of these `(N, H, W, C)`, in memory or mapped from a
-file, go in as they are; what has to be known is which values are black and
-white. `channel_statistics` looks at the images once:
+or of floating point. They go in as they are; what has to be known is which
+values are black and white. `channel_statistics` looks at the images once:
 
 ```python
-images = np.load("cells.npy", mmap_mode="r")  # (N, H, W, 1), uint16
+images = load("cells/")  # 16-bit TIFF files
 statistics = channel_statistics(images, examples=1000)
 views = MultiView.for_channels(statistics, size=96)
-batches = view_batches(load(images), views, batch_size=256, seed=0)
-model = VICRegL(backbone("resnet50", input_shape=(None, None, 1)))
+batches = view_batches(images, views, batch_size=256, seed=0)
+shape = (None, None, images.channels)
+model = VICRegL(backbone("resnet50", input_shape=shape))
 ```
 
 A low and a high percentile of each channel become 0 and 1, and what is beyond
@@ -382,6 +392,67 @@ brightness, contrast, gamma, noise and sharpness, for all channels alike or with
 `per_channel=True` for each; colours and solarising are for photographs. Range,
 mean and deviation are kept with the backbone, so that evaluations and
 `export(model.backbone, path, preprocessing=True)` take raw values too.
+
+What can be read, and how:
+
+| images | |
+|---|---|
+| TIFF (with `pip install "keras-vicregl[tiff]"`), PNG of 16 bits, `.npy` files `(H, W, C)` or `(H, W)` | `load("folder/")` |
+| TIFF of several pages | `load("folder/", pages="channels")`, or `"examples"` |
+| a `.npy` file of all `(N, H, W, C)`, or any array, mapped from a file or not | `load("cells.npy")`, `load(array)` |
+| any other file | `load("folder/", read=function)` |
+| no files | a class derived from `ImageSource` |
+
+`read` takes a path and returns `(H, W, C)` or `(H, W)` of uint8, uint16 or
+float32, channels last. It is tried on one file by `load`, which tells what is
+wrong with it, and is then called by several threads at once, with TensorFlow
+and without: so open what you read in it. Some readers:
+
+```python
+def read_dicom(path):  # pydicom; CT has values below 0
+    slice_ = pydicom.dcmread(path)
+    return pydicom.pixels.apply_modality_lut(
+        slice_.pixel_array, slice_
+    ).astype("float32")
+
+
+def read_bands(path):  # rasterio: GeoTIFF, JPEG 2000, whatever GDAL reads
+    with rasterio.open(path) as file:
+        return np.moveaxis(file.read([4, 3, 2, 8]), 0, -1)
+
+
+def read_hdf5(path):  # h5py; a file an image
+    with h5py.File(path) as file:
+        return file["image"][()].astype("float32")
+
+
+def read_photograph(path):  # Pillow: AVIF; HEIC with pillow-heif, once
+    image = PIL.ImageOps.exif_transpose(PIL.Image.open(path))
+    return np.asarray(image.convert("RGB"))
+
+
+scans = load("scans/", read=read_dicom, on_error="skip", time_limit=60)
+```
+
+Before HEIC is read, `pillow_heif.register_heif_opener()` tells Pillow how.
+Values that are not finite are refused: `np.nan_to_num` in `read` says what they
+are to be. One HDF5 file with all images is no file an image; a few lines are
+its source:
+
+```python
+class Slices(ImageSource):
+    def __init__(self, path):
+        self._slices = h5py.File(path)["slices"]  # (N, H, W), uint16
+        super().__init__("slices", len(self._slices))
+
+    def example(self, index):
+        return {"images": self._slices[index][..., None]}
+```
+
+All images of a source have the same channels and dtype, `images.channels` and
+`images.dtype`. `load(..., channels=3)` makes three of one where grey and
+coloured files meet, `channels=1` grey values of pictures. `cache=True`, or a
+folder, keeps what `read` returned.
 
 To look at such views, `plot_matches(..., bands=(3, 2, 1))` shows three
 channels, stretched, and `bands=0` one of them in grey.
@@ -410,24 +481,13 @@ With a folder a class in `my_images/train/` and `my_images/test/`,
 
 ## Without TensorFlow
 
-Where TensorFlow is not installed, Pillow decodes the files, in threads, and the
-model makes the views, from images of any size on a canvas: the command does so
-by itself, and elsewhere with `--views on=device`; in Python give both the same
-views:
-
-```python
-views = MultiView.resnet(on="device")
-model = keras_vicregl.VICRegL(backbone, views=views)
-make_batches = functools.partial(
-    view_batches, images, views, batch_size=256, seed=0
-)
-```
-
-Order and views of a seed are the same with and without it, so that a run may go
-on on another machine. Images larger than 512 px are made smaller to fit,
-unless `view_batches(canvas=(height, width))` makes room for them: a canvas
-costs memory on the device for every image, however small. Evaluations need
-nothing else.
+This page runs without TensorFlow as it stands: Pillow decodes the files then,
+in threads, and the model makes the views. The command does so by itself, and
+elsewhere with `--views on=device`. Order and views of a seed are the same with
+and without it, so that a run may go on on another machine. Images larger than
+512 px are made smaller to fit, unless `view_batches(canvas=(height, width))`
+makes room for them: a canvas costs memory on the device for every image,
+however small. Evaluations need nothing else.
 
 A data set and a loader of yours, with crops of their own or not: [Your own
 loader](your_own_loader.md). Several GPUs or machines: [Pretraining on many

@@ -27,10 +27,13 @@ settings, logs of all epochs, figures, seconds, versions and hardware. This page
 reads it; nothing is trained here.
 """
 
+import importlib.util
 import os
 import sys
 
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+# Any of the three that is installed.
+backends = filter(importlib.util.find_spec, ("tensorflow", "jax", "torch"))
+os.environ.setdefault("KERAS_BACKEND", next(backends))
 # From the folder of the repository, or from `guides`.
 sys.path += [
     path for path in ("examples", "../examples") if os.path.isdir(path)

@@ -36,9 +36,12 @@ the class of its largest digit, and a mask with a class for every pixel. The
 pretraining sees neither.
 """
 
+import importlib.util
 import os
 
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+# Any of the three that is installed.
+backends = filter(importlib.util.find_spec, ("tensorflow", "jax", "torch"))
+os.environ.setdefault("KERAS_BACKEND", next(backends))
 
 import keras
 import numpy as np
@@ -81,19 +84,22 @@ print({name: values.shape for name, values in train.items()})
 `MultiView` crops, flips and disturbs colours. Each view comes with an affine
 map from its coordinates to pixels of the source image, so that positions of
 any feature map can be found in the source: sizes, strides and aspect ratios
-need not be told to anyone. `view_batches` makes batches for `fit`.
+need not be told to anyone. `view_batches` makes batches for `fit`: with
+`on="device"`, of images and of what is drawn for their views, which the model
+makes on its GPU.
 """
 
+make_views = MultiView.scenes(size=48, on="device")
 batches = view_batches(
     load(train, labels=False, masks=False),
-    MultiView.scenes(size=48),
+    make_views,
     batch_size=batch_size,
     seed=0,
 )
-x = next(iter(batches))[0]
+x = make_views.render(next(iter(batches))[0])
 print([tuple(view.shape) for view in x["views"]])
 print("view to source, first image, first view:")
-print(np.asarray(x["view_to_source"][0][0]))
+print(keras.ops.convert_to_numpy(x["view_to_source"][0][0]))
 
 """
 ## The model
@@ -109,6 +115,7 @@ model = VICRegL(
     alpha=0.75,
     expander_units=(512, 512, 512),
     local_expander_units=(128, 128, 64),
+    views=make_views,
 )
 random_backbone = keras.models.clone_model(model.backbone)
 random_backbone.set_weights(model.backbone.get_weights())
@@ -144,10 +151,10 @@ The 20 closest matches by location and by feature, between two views of test
 images; [three questions about local features](local_features.md) looks closer.
 """
 
-plain = MultiView.scenes(blur=(0.0,), jitter=0.0, grayscale=0.0, seed=1)
-views, *_ = plain.to_fit(plain({"images": test["images"][:3]}))
-views = keras.tree.map_structure(np.asarray, views)
-plot_match_criteria(find_matches(model, views))
+plain = MultiView.scenes(blur=(0,), jitter=0, grayscale=0, on="device")
+seeds = [(0, index) for index in range(3)]
+(drawn,) = plain.inputs(test["images"][:3], seeds)
+plot_match_criteria(find_matches(model, plain.render(drawn)))
 
 """
 ## What the features are worth

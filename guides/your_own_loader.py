@@ -17,12 +17,15 @@ says where they are from, or it reads images and the model makes the views.
 It runs on a CPU in a minute, on small scenes of digits.
 """
 
+import importlib.util
 import os
 import pathlib
 import signal
 import tempfile
 
-os.environ.setdefault("KERAS_BACKEND", "torch")
+# Any of the three that is installed.
+backends = filter(importlib.util.find_spec, ("torch", "jax", "tensorflow"))
+os.environ.setdefault("KERAS_BACKEND", next(backends))
 
 import keras
 import numpy as np

@@ -125,6 +125,7 @@ _ONCE = {
     "test_pillow.py",
     "test_published.py",
     "test_random.py",
+    "test_raw_files.py",
     "test_recipes_command.py",
     "test_render.py",
     "test_scenes.py",

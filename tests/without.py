@@ -2,6 +2,9 @@
 
 import os
 
+# All that stands on it.
+TENSORFLOW = ("tensorflow", "keras_cv", "tensorflow_datasets", "tf2onnx")
+
 # Python reads it when it begins. A module that is None in `sys.modules` cannot
 # be imported either, but Keras takes it for one that is there.
 _HIDING = """

@@ -85,6 +85,9 @@ def run(arguments: argparse.Namespace) -> None:
     )
     names = _names(source, pathlib.Path(arguments.folder).expanduser())
     model = load_backbone(model_path)
+    shape = getattr(model, "input_shape", None)
+    if isinstance(shape, tuple) and shape[-1] == 1:
+        source = source._of_channels(1)
     check_writable(output.absolute().parent)
     parts = Parts(
         output.with_name(output.name + ".parts"),

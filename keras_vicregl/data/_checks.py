@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from keras_vicregl._warnings import warn
+from keras_vicregl.data.decoding.forms import Form, check_finite
 from keras_vicregl.views.keys import IMAGES, NO_LABEL
 from keras_vicregl.views.values import (
     DTYPES,
@@ -97,8 +98,16 @@ def check_shard(
     return index, count
 
 
-def check_example(example: Any, keys: Sequence[str]) -> None:
-    """Raises a ValueError unless an example of a source has its form."""
+def check_example(
+    example: Any, form: Form, keys: Sequence[str] = (IMAGES,)
+) -> None:
+    """Raises a ValueError unless an example of a source has its form.
+
+    Args:
+        example: What `example` returned.
+        form: Channels and dtype of the source.
+        keys: What there must be.
+    """
     missing = [key for key in keys if key not in example]
     if missing:
         raise ValueError(
@@ -106,11 +115,18 @@ def check_example(example: Any, keys: Sequence[str]) -> None:
             f"{', '.join(map(repr, missing))} are missing"
         )
     image = np.asarray(example[IMAGES])
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+    received = f"not {image.dtype} of shape {image.shape}"
+    if image.ndim != 3 or image.dtype.name not in DTYPES:
         raise ValueError(
-            f"`example` must return images (H, W, 3) uint8, not {image.dtype} "
-            f"of shape {image.shape}"
+            "`example` must return images (H, W, C) of uint8, uint16 or "
+            f"float32, {received}"
         )
+    if Form(image.shape[2], image.dtype.name) != form:
+        raise ValueError(
+            f"`example` must return images (H, W, {form.channels}) "
+            f"{form.dtype}, the channels and dtype of the source, {received}"
+        )
+    check_finite(image)
 
 
 def check_images(shape: tuple[int, ...], dtype: Any) -> None:
@@ -136,6 +152,31 @@ def check_images(shape: tuple[int, ...], dtype: Any) -> None:
         raise ValueError(f"{received}. Pass {way}.")
 
 
+def check_recipe(
+    views: Any, name: str, form: Form, shape: tuple[int, ...] | None = None
+) -> None:
+    """Raises a ValueError unless a recipe is for images of a form.
+
+    Args:
+        views: The recipe, a `MultiView`.
+        name: What to call the data.
+        form: Channels and dtype of all images.
+        shape: Of all of them, where it is known.
+    """
+    if form.channels != views.channels:
+        of_shape = "" if shape is None else f" of shape {shape}"
+        raise ValueError(
+            f"{name} has images of {form.channels} channels, {form.dtype}"
+            f"{of_shape}, and multi_view makes views of {views.channels}: "
+            f"MultiView(channels={form.channels}), or MultiView.for_channels."
+        )
+    on_device = views.on == "device"
+    if views.value_range is None and (
+        form.dtype == "uint16" or (on_device and form.dtype != "uint8")
+    ):
+        raise ValueError(unknown_range(form.dtype))
+
+
 class ImageCheck:
     """What a recipe takes of images, checked and said once.
 
@@ -151,17 +192,7 @@ class ImageCheck:
 
     def __init__(self, views: Any, images: Any, name: str) -> None:
         shape, dtype = tuple(images.shape), np.dtype(images.dtype).name
-        if shape[-1] != views.channels:
-            raise ValueError(
-                f"{name} has images of {shape[-1]} channels, {dtype} of shape "
-                f"{shape}, and multi_view makes views of {views.channels}: "
-                f"MultiView(channels={shape[-1]}), or MultiView.for_channels."
-            )
-        on_device = views.on == "device"
-        if views.value_range is None and (
-            dtype == "uint16" or (on_device and dtype != "uint8")
-        ):
-            raise ValueError(unknown_range(dtype))
+        check_recipe(views, name, Form(shape[-1], dtype), shape)
         self._name = name
         self._is_float = np.dtype(dtype).kind == "f"
         some = np.linspace(0, len(images) - 1, min(len(images), _LOOKED_AT))

@@ -132,7 +132,7 @@ def _chunks(data: Any, examples: int | None) -> Iterator[np.ndarray]:
         if isinstance(data, ArraySource):
             yield from _of_array(data._arrays[IMAGES])
             return
-        data = data.dataset()
+        data = data.examples()
     elif not hasattr(data, "as_numpy_iterator"):
         raise ValueError(
             "data must be what load returns, images (N, H, W, C), a dictionary "

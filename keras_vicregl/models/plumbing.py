@@ -12,7 +12,6 @@ from keras_vicregl.models.backbones.adapter import (
     several_inputs,
 )
 from keras_vicregl.views import MultiView
-from keras_vicregl.views.rendering.device import device_views
 
 MISSING_GEOMETRY = (
     "'view_to_source' is missing from the batch: with alpha < 1 the location "
@@ -54,10 +53,7 @@ def with_views(inputs: Any, recipe: MultiView | None) -> Any:
             "on='device' and keras_vicregl.data.ArrayBatches make it, or "
             f"'views'; received {_describe(inputs)}."
         )
-    views, to_source = device_views(
-        recipe, inputs["images"], inputs["parameters"]
-    )
-    return {**inputs, "views": views, "view_to_source": to_source}
+    return recipe.render(inputs)
 
 
 def checked_batch(inputs: Any) -> tuple[Sequence[Any], Sequence[Any] | None]:

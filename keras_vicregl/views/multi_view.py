@@ -27,6 +27,7 @@ from keras_vicregl.views.normalization import (
     default_mean,
     default_std,
 )
+from keras_vicregl.views.rendering.device import device_views
 from keras_vicregl.views.values import (
     ChannelStatistics,
     ValueRange,
@@ -530,6 +531,52 @@ class MultiView(keras.layers.Layer):
                 source_size,
             )
         )
+
+    def render(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        """The views of a batch of inputs, as `VICRegL(views=...)` makes them.
+
+        With `on="device"`, to look at views, or for a step of one's own: a
+        model makes them itself. Runs on the backend, whichever it is, inside
+        compiled functions too.
+
+        Args:
+            inputs: dictionary of `"images"` and `"parameters"`, as the layer,
+                `inputs`, and the batches of `keras_vicregl.data` have it.
+
+        Returns:
+            What is in `inputs`, and `"views"`, tuple of (B, h, w, C), and
+            `"view_to_source"`, tuple of (B, 2, 3) float32.
+
+        Raises:
+            ValueError: if views are made on the host, or `inputs` are not those
+                of this recipe.
+
+        Example:
+
+        >>> import numpy as np
+        >>> from keras_vicregl.views import MultiView
+        >>> views = MultiView.scenes(size=32, on="device")
+        >>> (x,) = views.inputs(np.zeros((2, 64, 64, 3), "uint8"),
+        ...                     seeds=[[0, 0], [0, 1]])
+        >>> [tuple(view.shape) for view in views.render(x)["views"]]
+        [(2, 32, 32, 3), (2, 32, 32, 3)]
+        """
+        if self.on != "device":
+            raise ValueError(
+                "render is for views that are made on the device, "
+                "MultiView(on='device'); this one has on='host': call it on "
+                "images instead."
+            )
+        if not {"images", "parameters"} <= set(inputs):
+            raise ValueError(
+                "inputs must have 'images' and 'parameters', as "
+                "MultiView.inputs and keras_vicregl.data make them; received "
+                f"{', '.join(map(repr, inputs)) or 'nothing'}."
+            )
+        views, to_source = device_views(
+            self, inputs["images"], inputs["parameters"]
+        )
+        return {**inputs, "views": views, "view_to_source": to_source}
 
     def keys_of(self, keys: Any) -> Any:
         """The recipe's own stream of the examples' keys (B,) uint64."""

@@ -1,4 +1,4 @@
-"""From arrays of any channels and depth to a backbone that takes their values.
+"""From files of any channels and depth to a backbone that takes their values.
 
 On each backend, with views made on the host and on the device.
 """
@@ -31,31 +31,72 @@ def thirteen_bands(folder):
     levels = np.linspace(-0.1, 3.0, 13)
     images = rng.normal(levels, 0.1 + 0.1 * levels**2, (12, 24, 24, 13))
     images[rng.random(images.shape) < 1e-3] = 90.0
-    return images.astype("float32")
+    images = images.astype("float32")
+    for number, image in enumerate(images):
+        np.save(folder / f"{number:02}.npy", image)
+    return images, {}
+
+
+def twelve_bits():
+    rng = np.random.default_rng(1)
+    return rng.integers(90, 4096, (12, 24, 24, 1), dtype="uint16")
 
 
 def mapped_file(folder):
-    """Twelve bits of one channel, in a file that is not read as a whole."""
-    rng = np.random.default_rng(1)
-    images = rng.integers(90, 4096, (12, 24, 24, 1), dtype="uint16")
+    """One file, which is not read as a whole."""
+    images = twelve_bits()
     np.save(folder / "images.npy", images)
-    return np.load(folder / "images.npy", mmap_mode="r")
+    return images, {"source": folder / "images.npy"}
+
+
+def tiff_files(folder):
+    """One channel each, without an axis of it."""
+    tifffile = pytest.importorskip("tifffile")
+    images = twelve_bits()
+    for number, image in enumerate(images):
+        tifffile.imwrite(folder / f"{number:02}.tif", image[..., 0])
+    return images, {}
+
+
+def own_format(folder):
+    """Numbers of big-endian bytes, which a function reads."""
+    images = twelve_bits()
+    for number, image in enumerate(images):
+        image.astype(">u2").tofile(folder / f"{number:02}.raw")
+    return images, {
+        "read": lambda path: np.fromfile(path, ">u2").reshape(24, 24)
+    }
 
 
 @pytest.mark.parametrize(
-    ("make", "on"), [(thirteen_bands, "host"), (mapped_file, "device")]
+    ("make", "on", "engine"),
+    [
+        (thirteen_bands, "host", "tensorflow"),
+        (mapped_file, "device", "python"),
+        (tiff_files, "device", "python"),
+        (own_format, "device", "tensorflow"),
+    ],
 )
-def test_from_an_array_to_an_export_that_takes_its_values(tmp_path, make, on):
-    images = make(tmp_path)
+def test_from_files_to_an_export_that_takes_their_values(
+    tmp_path, make, on, engine
+):
+    files = tmp_path / "files"
+    files.mkdir()
+    images, options = make(files)
+    source = load(**{"source": files, **options})
     labels = np.arange(len(images)) % 3 - 1  # -1: none
-    source = load({"images": images, "labels": labels})
+    labelled = load({"images": images, "labels": labels})
     statistics = channel_statistics(source)
+    # Sums of floating-point numbers are in another order.
+    np.testing.assert_allclose(
+        statistics.mean, channel_statistics(images).mean, rtol=1e-12
+    )
+    channels = images.shape[-1]
+    assert (source.channels, source.dtype) == (channels, images.dtype)
     views = MultiView.for_channels(
         statistics, size=16, on=on, jit_compile=False
     )
-    make_batches = view_batches if on == "host" else ArrayBatches
-    batches = make_batches(source, views, batch_size=4, seed=0)
-    channels = images.shape[-1]
+    batches = view_batches(source, views, batch_size=4, seed=0, engine=engine)
     keras.utils.set_random_seed(0)
     model = VICRegL(
         backbone("small_resnet", input_shape=(None, None, channels)),
@@ -76,7 +117,7 @@ def test_from_an_array_to_an_export_that_takes_its_values(tmp_path, make, on):
         warnings.simplefilter("error", UserWarning)
         export(again, path, preprocessing=True)
         expected = extract_features(model.backbone, source)["features"]
-    raw = np.asarray(images[:], "float32")
+    raw = np.asarray(images, "float32")
     exported = load_backbone(path)
     assert exported.inputs[0].dtype == "float32"
     found = exported.predict_on_batch(raw)
@@ -88,7 +129,7 @@ def test_from_an_array_to_an_export_that_takes_its_values(tmp_path, make, on):
     normalized = (unit - statistics.pixel_mean) / statistics.pixel_std
     direct = model.backbone.predict_on_batch(normalized.astype("float32"))
     np.testing.assert_allclose(direct, expected, rtol=0, atol=1e-5 * scale)
-    figures = evaluate_knn(model.backbone, source, source, k=1)
+    figures = evaluate_knn(model.backbone, labelled, labelled, k=1)
     assert figures["top1"] == 1.0
 
 

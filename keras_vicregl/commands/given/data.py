@@ -47,6 +47,8 @@ def chosen_data(folder: str | None, data: str | None) -> str | None:
     if folder == SCENES or segmentation_set(folder):
         return folder
     path = pathlib.Path(folder).expanduser()
+    if path.is_file() and path.suffix == ".npy":
+        return folder
     if path.is_file():
         raise UsageError(f"{folder!r} is a file, not a folder of images.")
     if not path.is_dir():
@@ -63,7 +65,8 @@ def find_split(
     """The split of a data set, as `keras_vicregl.data.load` takes it.
 
     Given none, it is the first of the usual ones, of a folder the first that is
-    there. The word "none", or a folder in which none is, gives None: all of it.
+    there. The word "none", a folder in which none is, or a file gives None: all
+    of it.
 
     Args:
         data: a folder or a name.
@@ -77,6 +80,8 @@ def find_split(
     folder = pathlib.Path(data).expanduser()
     if not folder.exists() and folder.parts[1:]:
         return None  # a path, of which `load` says that it is not there
+    if folder.is_file():
+        return None  # a .npy file, or what `load` refuses
     if data == SCENES or not folder.is_dir():
         return usual[0]
     # Whatever their capital letters.

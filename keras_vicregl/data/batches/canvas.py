@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_vicregl.data._checks import check_pair
+from keras_vicregl.data.decoding.resizing import resized
 from keras_vicregl.data.sources.image_source import ImageSource
 from keras_vicregl.views import MultiView
 from keras_vicregl.views.keys import (
@@ -54,19 +55,12 @@ class Canvas:
         self._is_told = False
 
     def reduced(self, image: np.ndarray, index: int) -> np.ndarray:
-        """An image (H, W, 3) uint8, made smaller if it is too large."""
+        """An image (H, W, C), made smaller if it is too large."""
         height, width = image.shape[:2]
         if height <= self.size[0] and width <= self.size[1]:
             return image
-        from PIL import Image
-
         self._tell(index, height, width)
-        new = smaller(height, width, self.size)
-        # A triangle as wide as a pixel of the result, as TensorFlow's.
-        resized = Image.fromarray(np.ascontiguousarray(image)).resize(
-            new[::-1], Image.Resampling.BILINEAR
-        )
-        return np.asarray(resized)
+        return resized(image, smaller(height, width, self.size))
 
     def drawn(
         self, before: np.ndarray, after: np.ndarray, seeds: np.ndarray
@@ -86,16 +80,11 @@ class Canvas:
         """`reduced` in tf.data, and put on a canvas: in a `multi_view`'s place.
 
         Args:
-            example: With `"images"` (H, W, 3) uint8 and `"seeds"` (2,).
+            example: With `"images"` (H, W, C) and `"seeds"` (2,).
         """
         from keras_vicregl._tensorflow import tf
 
         image, index = example[IMAGES], example[SEEDS][1]
-        if image.dtype != tf.uint8:
-            raise ValueError(
-                "Images for views on the device must be uint8. Received: "
-                f"{image.dtype.name}"
-            )
         before = tf.shape(image)[:2]
         height, width = before[0], before[1]
 
@@ -107,8 +96,12 @@ class Canvas:
             )
             with tf.control_dependencies([told]):
                 new = _smaller_in_tensorflow(height, width, self.size)
-            resized = tf.image.resize(image, new, antialias=True)
-            return tf.cast(tf.round(resized), tf.uint8)
+            if image.dtype != tf.uint8 or image.shape[-1] != 3:
+                # Python has read it, and the other engine resizes it so.
+                less = tf.numpy_function(resized, [image, new], image.dtype)
+                return tf.ensure_shape(less, image.shape)
+            less = tf.image.resize(image, new, antialias=True)
+            return tf.cast(tf.round(less), tf.uint8)
 
         image = tf.cond(
             (height > self.size[0]) | (width > self.size[1]),
@@ -122,7 +115,9 @@ class Canvas:
         kept = {key: example[key] for key in (LABELS, SEEDS) if key in example}
         return {
             **kept,
-            IMAGES: tf.ensure_shape(canvas, (*self.size, 3)),
+            IMAGES: tf.ensure_shape(
+                canvas, (*self.size, self._multi_view.channels)
+            ),
             SOURCE_SIZE: tf.cast(before, tf.float32),
             _SIZE: tf.cast(after, tf.int64),
         }

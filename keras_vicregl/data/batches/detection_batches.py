@@ -12,7 +12,7 @@ import numpy as np
 
 from keras_vicregl.data._checks import check_integer, check_pair
 from keras_vicregl.data.boxes import BOX_AREAS, BOX_CLASSES, BOX_KEYS, BOXES
-from keras_vicregl.data.decoding.resizing import bilinear
+from keras_vicregl.data.decoding.resizing import as_before, bilinear
 from keras_vicregl.data.engine import PYTHON, choose_engine
 from keras_vicregl.data.sources.image_source import ImageSource
 from keras_vicregl.data.streams.order import epoch_seeds
@@ -144,16 +144,17 @@ class PythonDetectionBatches:
         before = np.array(image.shape[:2], np.float64)
         scale = np.min(self._size / before)
         after = np.clip(np.round(before * scale), 1, self._size).astype(int)
+        dtype = image.dtype
         image = image.astype(np.float32)
         resized = bilinear(image, tuple(after.tolist()))
-        filled = np.empty((*self._size, 3), np.float32)
+        filled = np.empty((*self._size, image.shape[-1]), np.float32)
         filled[:] = image.mean(axis=(0, 1))
         filled[: after[0], : after[1]] = resized
         scales = (after / before).astype(np.float32)
         moved = {
             key: np.asarray(example[key]) for key in BOX_KEYS if key in example
         }
-        moved[IMAGES] = np.round(filled.clip(0, 255)).astype(np.uint8)
+        moved[IMAGES] = as_before(filled, dtype)
         moved[BOXES] = moved[BOXES] * np.tile(scales[::-1], 2)
         if BOX_AREAS in moved:
             areas = moved[BOX_AREAS].astype(np.float32)

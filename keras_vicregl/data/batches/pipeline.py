@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from keras_vicregl._warnings import warn
 from keras_vicregl.data._checks import (
     ImageCheck,
     check_fixed,
     check_integer,
+    check_recipe,
     check_shard,
     check_start,
 )
@@ -26,16 +28,24 @@ from keras_vicregl.data.batches.view_making import (
     MultiViewLike,
     batches_of_views,
 )
+from keras_vicregl.data.decoding.forms import Form
 from keras_vicregl.data.engine import (
     PYTHON,
     choose_engine,
     needs_tensorflow,
 )
+from keras_vicregl.data.sources.array_rows import native
 from keras_vicregl.data.sources.arrays import ArraySource
 from keras_vicregl.data.sources.image_source import ImageSource
 from keras_vicregl.data.streams import epochs
 from keras_vicregl.views import MultiView
 from keras_vicregl.views.keys import IMAGES
+from keras_vicregl.views.values import (
+    DTYPES,
+    MOST_BEYOND,
+    beyond,
+    told_beyond,
+)
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -44,6 +54,8 @@ if TYPE_CHECKING:
 
 # Examples to shuffle among where the source does not hold all in memory.
 _SHUFFLE_BUFFER = 1024
+# Images of files whose values are looked at.
+_LOOKED_AT = 3
 
 
 def view_batches(
@@ -171,6 +183,8 @@ def view_batches(
         check_integer("shuffle", shuffle, smallest=1)
     data = check_engine(data, multi_view, engine=engine, canvas=canvas)
     on_canvas = _is_on_canvas(data, multi_view)
+    if isinstance(multi_view, MultiView):
+        _look_at_values(data, multi_view)
     if choose_engine(engine) == PYTHON:
         return _in_python(
             data,
@@ -258,7 +272,8 @@ def check_engine(
 ) -> ImageSource:
     """Whether the engine that there is can make batches of these.
 
-    Nothing is read: it is known before a run has written anything.
+    No more than an example is read, where a source does not know its channels
+    otherwise: it is known before a run has written anything.
 
     Args:
         data: See `view_batches`.
@@ -270,7 +285,8 @@ def check_engine(
         `data` as a source.
 
     Raises:
-        ValueError: If there is no such engine, or a canvas for what needs none.
+        ValueError: If there is no such engine, a canvas for what needs none, or
+            `multi_view` is for images of other channels or values.
         ModuleNotFoundError: If TensorFlow is needed, which is not installed or
             was not asked for.
         TypeError: See `view_batches`.
@@ -286,6 +302,14 @@ def check_engine(
         from keras_vicregl._tensorflow import tf  # noqa: F401, or its error
 
     source = _as_source(data)
+    if isinstance(multi_view, MultiView):
+        source = source._of_channels(multi_view.channels)
+        form = source._form()
+        if form.channels is not None and form.dtype in DTYPES:
+            shape = None
+            if isinstance(source, ArraySource):
+                shape = tuple(source._arrays[IMAGES].shape)
+            check_recipe(multi_view, source.name, form, shape)
     if choose_engine(engine) == PYTHON:
         if isinstance(source, _DatasetSource):
             raise needs_tensorflow("Data sets of tf.data")
@@ -297,6 +321,32 @@ def check_engine(
             f"the {getattr(multi_view, 'on', 'host')}"
         )
     return source
+
+
+def _look_at_values(source: ImageSource, multi_view: MultiView) -> None:
+    """Warns where the values of some images are hardly those of the range.
+
+    Those of arrays `ImageCheck` looks at, and of pictures all are known.
+    """
+    value_range = multi_view.value_range
+    if (
+        value_range is None
+        or isinstance(source, ArraySource)
+        or not (source._is_decoded and source._has_example)
+    ):
+        return
+    found = []
+    for index in np.unique(np.linspace(0, len(source) - 1, _LOOKED_AT)):
+        try:
+            image = source._in_time(int(index))[IMAGES]
+            found.append(beyond(np.asarray(image), value_range))
+        except Exception:  # its turn comes
+            continue
+    if not found:
+        return
+    shares, lows, highs = zip(*found, strict=True)
+    if min(shares) > MOST_BEYOND:
+        warn(told_beyond(min(shares), min(lows), max(highs), value_range))
 
 
 def _is_on_canvas(source: ImageSource, multi_view: MultiViewLike) -> bool:
@@ -373,8 +423,10 @@ class _DatasetSource(ImageSource):
         super().__init__("data", max(int(dataset.cardinality()), 0))
         self._dataset = dataset
         self._cardinality = int(dataset.cardinality())
-        shape = dataset.element_spec[IMAGES].shape
-        self._is_batched = shape.is_fully_defined()
+        spec = dataset.element_spec[IMAGES]
+        self._is_batched = spec.shape.is_fully_defined()
+        channels = None if spec.shape.rank is None else spec.shape[-1]
+        self._known_form = Form(channels, spec.dtype.name)
 
     def _groups(
         self, plan: epochs.Plan, order_seed: tf.Tensor
@@ -393,7 +445,7 @@ def _as_source(data: Any) -> ImageSource:
     if isinstance(data, ImageSource):
         return data
     if isinstance(data, Mapping):
-        arrays = {key: np.asarray(value) for key, value in data.items()}
+        arrays = {key: native(value) for key, value in data.items()}
         if IMAGES in arrays:
             _check_rank(arrays[IMAGES].shape[1:])
             return ArraySource(arrays)

@@ -157,15 +157,18 @@ class _Making(NamedTuple):
             (self.order.seeds(*each) for each in positions), 2
         )
         indices = (int(index) for seeds in first for index in seeds[:, 1])
-        with contextlib.closing(in_order(self._read, indices)) as made:
+        made = in_order(self._read, indices, patience=self.source.time_limit)
+        with contextlib.closing(made):
             for seeds in second:
                 yield self._put_together(seeds, made)
 
     def _read(self, index: int) -> tuple[np.ndarray, tuple[int, int], int]:
         """An image as it goes on the canvas, its size before, its label."""
+        self.source._refuse_late(index)
         example = self.source._for_views(index)
         has_labels = self.source.num_classes is not None
-        check_example(example, (IMAGES, LABELS) if has_labels else (IMAGES,))
+        keys = (IMAGES, LABELS) if has_labels else (IMAGES,)
+        check_example(example, self.source._form(), keys)
         image = example[IMAGES]
         return (
             self.canvas.reduced(image, index),
@@ -175,7 +178,8 @@ class _Making(NamedTuple):
 
     def _put_together(self, seeds: np.ndarray, made: Iterator) -> _Made:
         count = len(seeds)
-        images = np.zeros((count, *self.canvas.size, 3), np.uint8)
+        form = self.source._form()
+        images = np.zeros((count, *self.canvas.size, form.channels), form.dtype)
         sizes = np.zeros((2, count, 2), np.int64)
         labels = np.zeros(count, np.int32)
         good, failures = [], []

@@ -203,11 +203,10 @@ def _maker(
 
         def whole(example: dict, index: tf.Tensor, element: Any) -> dict:
             note = source._note_dark(index, element)
-            return multi_view(
-                decoding.decode_example(example, source.mask_labels, note)
-            )
+            example = decoding.decode_example(example, source.mask_labels, note)
+            return multi_view(source._as_asked_for(example))
 
-        if decode_whole or not takes_files:
+        if decode_whole or not takes_files or source.channels == 1:
             return whole(example, index, element)
         # Not written into the graph of those it is not for.
         apart = tf.function(

@@ -1,6 +1,8 @@
-"""Contents of files to pixels, by TensorFlow alone or without it.
+"""Files to pixels, by TensorFlow alone or without it.
 
-In come strings of bytes, out go (H, W, 3) uint8, upright: `images` and
-`orientation` are tf.data, `pillow` and `exif` Python. Sources and batches use
-it; outside of `data` evaluation uses `resizing`.
+In come contents of pictures, out go (H, W, 3) uint8, upright: `images` and
+`orientation` are tf.data, `pillow` and `exif` Python. Or in come paths, and out
+go (H, W, C) with the values as they are: `raw`, with `tiff` and `wide_png`;
+`forms` says what may be an image. Sources and batches use it; outside of `data`
+evaluation uses `resizing`.
 """

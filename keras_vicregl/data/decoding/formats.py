@@ -9,12 +9,20 @@ import os
 from collections.abc import Callable, Iterable
 
 DECODED = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp")
+# Values as they are (`data.decoding.raw`).
+TIFF = (".tif", ".tiff", ".btf", ".tf8")
 # What else is taken for an image. It cannot be decoded: it is told of rather
 # than passed over.
-OTHERS = (".tif", ".tiff", ".heic", ".heif", ".avif", ".jp2")
-SUFFIXES = (*DECODED, *OTHERS)
+OTHERS = (".heic", ".heif", ".avif", ".jp2")
+SUFFIXES = (*DECODED, *TIFF, *OTHERS)
+ARRAYS = ".npy"
+"""Images where there are no others: beside these it is something else."""
+
+NPY = b"\x93NUMPY"
+"""How such files begin."""
 
 _PNG = b"\x89PNG\r\n\x1a\n"
+TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _NAMED = 5  # files told of by name
 
 
@@ -58,20 +66,21 @@ def _others(
         number
         for number, path in enumerate(paths)
         if suffix_of(path) not in suffixes
-        and (head := _head(path)) is not None
+        and (head := head_of(path)) is not None
         and not is_right(head)
     ]
 
 
-def _head(path: str) -> bytes | None:
+def head_of(path: str) -> bytes | None:
+    """The first bytes of a file, 26, or None if it cannot be read."""
     try:
         with open(path, "rb") as file:
-            return file.read(12)
+            return file.read(26)
     except OSError:
         return None
 
 
 def _is_decoded(head: bytes) -> bool:
-    return head.startswith((b"\xff\xd8\xff", _PNG, b"GIF8", b"BM")) or (
-        head.startswith(b"RIFF") and head[8:12] == b"WEBP"
-    )
+    return head.startswith(
+        (b"\xff\xd8\xff", _PNG, b"GIF8", b"BM", *TIFF_SIGNATURES, NPY)
+    ) or (head.startswith(b"RIFF") and head[8:12] == b"WEBP")

@@ -57,13 +57,18 @@ def decode_example(
     example = {**encoded, IMAGES: image}
     if MASKS in encoded:
         mask = decode_mask(encoded[MASKS], mask_labels)
-        if mask.shape[:2] != image.shape[:2]:
-            raise ValueError(
-                f"the mask is {mask.shape[0]} x {mask.shape[1]} pixels, its "
-                f"image {image.shape[0]} x {image.shape[1]}"
-            )
+        check_size(mask, image)
         example[MASKS] = mask
     return example
+
+
+def check_size(mask: np.ndarray, image: np.ndarray) -> None:
+    """Raises a ValueError unless a mask has the size of its image."""
+    if mask.shape[:2] != image.shape[:2]:
+        raise ValueError(
+            f"the mask is {mask.shape[0]} x {mask.shape[1]} pixels, its "
+            f"image {image.shape[0]} x {image.shape[1]}"
+        )
 
 
 def decode_image(data: bytes, note_dark: Note | None = None) -> np.ndarray:
@@ -82,7 +87,7 @@ def decode_image(data: bytes, note_dark: Note | None = None) -> np.ndarray:
         ValueError: If it is no image, or damaged.
     """
     kind = _kind(data)
-    image = _opened(data, kind)
+    image = opened(data, kind)
     is_wide = kind == "PNG" and data[24:25] == b"\x10"
     if is_wide and image.mode.startswith("I"):
         wide = _pixels(image).astype(np.uint16)
@@ -120,7 +125,7 @@ def decode_mask(
             "a segmentation mask must have one channel or a palette, not "
             "colours"
         )
-    image = _opened(data, "PNG")
+    image = opened(data, "PNG")
     mask = _pixels(image)
     if image.mode == "L" and depth[0] < 8:
         # Pillow has spread classes of fewer bits over 0..255.
@@ -173,7 +178,21 @@ def _kind(data: bytes) -> str:
     raise ValueError("not a JPEG, PNG, GIF, BMP or WebP file")
 
 
-def _opened(data: bytes, kind: str) -> Image.Image:
+def opened(
+    data: bytes,
+    kind: str,
+    before: Callable[[Image.Image], None] | None = None,
+) -> Image.Image:
+    """Pillow's image of a file, with its pixels.
+
+    Args:
+        data: Contents of the file.
+        kind: Pillow's name of its format.
+        before: What is to be told the image before it is decoded.
+
+    Raises:
+        ValueError: If it is damaged.
+    """
     # What Pillow takes, and TensorFlow does not.
     if kind == "BMP" and data[30:34] != bytes(4):
         raise ValueError("a compressed BMP file")
@@ -181,6 +200,8 @@ def _opened(data: bytes, kind: str) -> Image.Image:
         raise ValueError("a damaged PNG file: its end is missing")
     try:
         image = Image.open(io.BytesIO(data), formats=[kind])
+        if before is not None:
+            before(image)
         image.load()
     except Image.UnidentifiedImageError:
         # Its own message has the address of the bytes in memory.

@@ -22,6 +22,8 @@ _SMALL = 2**20
 class ArrayRows:
     """Some rows of an array, in the place of a copy of them.
 
+    They are in the byte order of the machine, whatever that of the array is.
+
     Args:
         array: (N, ...).
         indices: (n,) integers below N.
@@ -31,7 +33,7 @@ class ArrayRows:
         self._array = array
         self._indices = indices
         self.shape = (len(indices), *array.shape[1:])
-        self.dtype = array.dtype
+        self.dtype = array.dtype.newbyteorder("=")
         self.ndim = len(self.shape)
         self.nbytes = int(np.prod(self.shape)) * self.dtype.itemsize
 
@@ -40,13 +42,29 @@ class ArrayRows:
 
     def take(self, rows: Any) -> np.ndarray:
         """A copy of some of them."""
-        return take(self._array, self._indices[rows])
+        return take(self._array, self._indices[rows]).astype(
+            self.dtype, copy=False
+        )
 
     def __getitem__(self, rows: Any) -> np.ndarray:
-        return self._array[self._indices[rows]]
+        found = self._array[self._indices[rows]]
+        return found.astype(self.dtype, copy=False)
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
         return np.asarray(self[:], dtype)
+
+
+def native(array: Any) -> Any:
+    """An array in the byte order of the machine, not copied as a whole.
+
+    Files may have another one, TIFF and FITS often.
+    """
+    if isinstance(array, ArrayRows):
+        return array
+    array = np.asarray(array)
+    if array.dtype.isnative or not array.ndim:
+        return array
+    return ArrayRows(array, np.arange(len(array)))
 
 
 def rows_of(array: Any, indices: np.ndarray) -> Any:

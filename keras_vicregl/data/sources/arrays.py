@@ -10,7 +10,8 @@ import numpy as np
 from keras_vicregl._warnings import warn
 from keras_vicregl.data._checks import check_images, check_labels
 from keras_vicregl.data.boxes import BOXES, check_box_arrays
-from keras_vicregl.data.sources.array_rows import ArrayRows, row_reader, take
+from keras_vicregl.data.decoding.forms import Form
+from keras_vicregl.data.sources.array_rows import native, row_reader, take
 from keras_vicregl.data.sources.image_source import ImageSource
 from keras_vicregl.data.sources.mask_labels import IGNORED
 from keras_vicregl.data.streams.order import shuffled
@@ -59,7 +60,7 @@ def as_dataset(arrays: Mapping[str, np.ndarray]) -> tf.data.Dataset:
     count = common_length(arrays)
     # Not on a GPU, where they would stay.
     with tf.device("cpu"):
-        read = row_reader({k: _as_array(v) for k, v in arrays.items()})
+        read = row_reader({k: native(v) for k, v in arrays.items()})
         return tf.data.Dataset.range(count).map(read)
 
 
@@ -110,11 +111,9 @@ class ArraySource(ImageSource):
             ignore_label=ignore_label,
         )
         self._arrays = dict(arrays)
-
-    @property
-    def is_of_bytes(self) -> bool:
-        """Whether the images are uint8."""
-        return self._arrays[IMAGES].dtype == np.uint8
+        if IMAGES in arrays:
+            images = arrays[IMAGES]
+            self._known_form = Form(images.shape[-1], images.dtype.name)
 
     def dataset(self, order_seed: int | None = None) -> tf.data.Dataset:
         """See `ImageSource.dataset`."""
@@ -146,10 +145,6 @@ class ArraySource(ImageSource):
         other = self._with_class_names(class_names)
         other._arrays = {**self._arrays, LABELS: table[self._all_labels()]}
         return other
-
-
-def _as_array(value: Any) -> Any:
-    return value if isinstance(value, ArrayRows) else np.asarray(value)
 
 
 def as_source(
@@ -189,7 +184,7 @@ def from_arrays(
             f"the keys {sorted(arrays)}"
         )
     _warn_of_keys(arrays)
-    arrays = {key: np.asarray(value) for key, value in arrays.items()}
+    arrays = {key: native(value) for key, value in arrays.items()}
     common_length(arrays)
     shape = arrays[IMAGES].shape
     check_images(shape, arrays[IMAGES].dtype)

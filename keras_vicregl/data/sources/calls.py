@@ -21,7 +21,9 @@ def called(source: ImageSource) -> Callable[[Any, Any], dict[str, tf.Tensor]]:
     """`_reader` of a source that has `example`, which Python is called for."""
     from keras_vicregl._tensorflow import tf
 
-    specs = {IMAGES: tf.TensorSpec((None, None, 3), tf.uint8)}
+    form = source._form()
+    image = (None, None, form.channels)
+    specs = {IMAGES: tf.TensorSpec(image, tf.as_dtype(form.dtype))}
     if source.num_classes is not None:
         specs[LABELS] = tf.TensorSpec((), tf.int32)
     if source.has_masks:
@@ -31,8 +33,8 @@ def called(source: ImageSource) -> Callable[[Any, Any], dict[str, tf.Tensor]]:
         specs[BOX_CLASSES] = tf.TensorSpec((None,), tf.int32)
 
     def call(index: np.int64) -> list[np.ndarray]:
-        example = source.example(int(index))
-        check_example(example, list(specs))
+        example = source._in_time(int(index))
+        check_example(example, form, list(specs))
         return [
             np.asarray(example[key], spec.dtype.as_numpy_dtype)
             for key, spec in specs.items()

@@ -40,7 +40,7 @@ class FileCache:
         # From the number of a file to its contents, or to the path of its copy.
         self._kept: dict[int, bytes] = {}
         if folder is not None:
-            self._folder = _folder_of(pathlib.Path(folder), paths)
+            self._folder = folder_of(pathlib.Path(folder), paths)
             self._kept = self._copies()
         self.table = functools.cache(self._make_table)
         self._may_write = True
@@ -139,7 +139,12 @@ class FileCache:
         return os.fsencode(copy)
 
 
-def _folder_of(folder: pathlib.Path, paths: Sequence[str]) -> pathlib.Path:
+def folder_of(folder: pathlib.Path, paths: Sequence[str]) -> pathlib.Path:
+    """The folder in a cache that is for these files, which is made.
+
+    Raises:
+        ValueError: If it cannot be.
+    """
     digest = hashlib.sha256("\0".join(paths).encode(errors="surrogateescape"))
     folder = folder / digest.hexdigest()[:16]
     try:

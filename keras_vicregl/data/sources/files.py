@@ -6,16 +6,17 @@ import glob
 import os
 import pathlib
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from keras_vicregl._warnings import warn
 from keras_vicregl.data._checks import check_labels
-from keras_vicregl.data.decoding.formats import (
-    named,
-    not_png,
-    readable,
-    undecodable,
-)
+from keras_vicregl.data.decoding import raw
+from keras_vicregl.data.decoding.formats import named, not_png, undecodable
+from keras_vicregl.data.decoding.forms import RGB
+from keras_vicregl.data.sources import raw_survey
+from keras_vicregl.data.sources.file_list import WAYS, FileList
+from keras_vicregl.data.sources.file_source import FileSource, Path
 from keras_vicregl.data.sources.folders import (
     Listing,
     list_images,
@@ -24,128 +25,12 @@ from keras_vicregl.data.sources.folders import (
     warn_of_masks,
     within_splits,
 )
-from keras_vicregl.data.sources.image_source import ImageSource, as_written
-from keras_vicregl.views.keys import IMAGES, LABELS, MASKS, NO_LABEL
+from keras_vicregl.data.sources.image_source import as_written
+from keras_vicregl.data.sources.raw_files import RawFileSource
+from keras_vicregl.views.keys import NO_LABEL
 
 if TYPE_CHECKING:
     import numpy as np
-    import tensorflow as tf
-
-Path = str | os.PathLike
-
-
-class FileSource(ImageSource):
-    """Files, read in any order.
-
-    Args:
-        name: See `ImageSource`.
-        paths: One an image.
-        labels: (N,) int32, or None.
-        masks: Paths, one an image, or None.
-        cache: False, True, or the folder of a cache.
-        **facts: Further arguments of `ImageSource`.
-    """
-
-    _is_decoded = False
-    _looked_at = 256
-
-    def __init__(
-        self,
-        name: str,
-        paths: Sequence[str],
-        labels: np.ndarray | None = None,
-        masks: Sequence[str] | None = None,
-        cache: bool | Path = False,
-        **facts: Any,
-    ) -> None:
-        super().__init__(name, len(paths), has_masks=masks is not None, **facts)
-        self._paths = paths
-        self._labels = labels
-        self._masks = masks
-        self._cache = None
-        if cache is not False:
-            from keras_vicregl.data.sources.file_cache import FileCache
-
-            folder = None if cache is True else cache
-            self._cache = FileCache(folder, [*paths, *(masks or ())])
-
-    def _reader(self) -> Callable[[Any, Any], dict]:
-        from keras_vicregl._tensorflow import tf
-
-        if self._cache is not None:
-            self._cache.table()
-        paths = tf.constant([os.fsencode(path) for path in self._paths])
-        labels = None if self._labels is None else tf.constant(self._labels)
-        masks = None
-        if self._masks is not None:
-            masks = tf.constant([os.fsencode(path) for path in self._masks])
-
-        def read(index: tf.Tensor, element: Any) -> dict:
-            example = {IMAGES: self._read(paths[index], index)}
-            if labels is not None:
-                example[LABELS] = labels[index]
-            if masks is not None:
-                number = index + len(self)
-                example[MASKS] = self._read(masks[index], number)
-            return example
-
-        return read
-
-    def _read(self, path: tf.Tensor, number: tf.Tensor) -> tf.Tensor:
-        from keras_vicregl._tensorflow import tf
-
-        if self._cache is None:
-            return tf.io.read_file(path)
-        return self._cache.read(path, number)
-
-    def example(self, index: int) -> dict[str, np.ndarray]:
-        """See `ImageSource.example`."""
-        return self._decoded(index, with_mask=True)
-
-    def _for_views(self, index: int) -> dict[str, np.ndarray]:
-        return self._decoded(index, with_mask=False)
-
-    def _decoded(self, index: int, with_mask: bool) -> dict[str, np.ndarray]:
-        from keras_vicregl.data.decoding import pillow
-
-        example = {IMAGES: self._contents(self._paths[index], index)}
-        if self._labels is not None:
-            example[LABELS] = self._labels[index]
-        if with_mask and self._masks is not None:
-            number = index + len(self)
-            example[MASKS] = self._contents(self._masks[index], number)
-        return pillow.decode_example(
-            example,
-            self.mask_labels,
-            lambda largest: self._dark.tell(index, {}, largest),
-        )
-
-    def _contents(self, path: str, number: int) -> bytes:
-        if self._cache is not None:
-            return self._cache.contents(path, number)
-        with open(path, "rb") as file:
-            return file.read()
-
-    def _size_of(self, index: int) -> tuple[int, int] | None:
-        from keras_vicregl.data.decoding import pillow
-
-        path = self._paths[index]
-        if self._cache is not None:
-            path = self._cache.kept(index) or path
-        return pillow.size_of(path)
-
-    def _all_labels(self) -> np.ndarray:
-        return self._labels
-
-    def _renumbered(
-        self, table: np.ndarray, class_names: Sequence[str]
-    ) -> FileSource:
-        other = self._with_class_names(class_names)
-        other._labels = table[self._labels]
-        return other
-
-    def _name_of(self, index: int, element: Mapping[str, Any]) -> str:
-        return readable(self._paths[index])
 
 
 def from_folder(
@@ -169,7 +54,8 @@ def from_folder(
         masks: Folder of masks: as the images' one, with PNG files. Of several
             splits it has their folders.
         class_names: Names of the classes, in order. Default: all, sorted.
-        **options: Of `FileSource`.
+        **options: Of `FileSource`, and `read`, `pages` and `channels` of
+            `load`.
 
     Raises:
         ValueError: If something is not there, or cannot be decoded.
@@ -181,7 +67,8 @@ def from_folder(
     if class_names is not None:
         class_names = [as_written(name) for name in class_names]
     cache = options.get("cache", False)
-    found = [list_images(root, cache) for root in roots]
+    reads_all = options.get("read") is not None
+    found = [list_images(root, cache, reads_all) for root in roots]
     paths = [path for each in found for path in each.paths]
     name = str(roots[0] if len(roots) == 1 else base / split)
     numbers = num_classes = None
@@ -228,7 +115,8 @@ def from_files(
         labels: Integers, one an image, -1 for none; or None.
         masks: Paths of masks, one an image, or None.
         class_names: Names of the classes, or None.
-        **options: Of `FileSource`.
+        **options: Of `FileSource`, and `read`, `pages` and `channels` of
+            `load`.
 
     Raises:
         ValueError: If there are none, lists differ in length, or a file cannot
@@ -260,33 +148,113 @@ def _source(
     paths: list[str],
     labels: np.ndarray | None,
     masks: list[str] | None,
+    *,
+    read: Callable[[str], Any] | None = None,
+    pages: str | None = None,
+    channels: int | None = None,
     **options: Any,
 ) -> FileSource:
-    """A source of the files that can be decoded; others are told of."""
-    bad = undecodable(paths)
-    wrong = [paths[number] for number in bad]
-    kinds = "JPEG, PNG, GIF, BMP or WebP"
-    if masks is not None and not bad:
-        bad, kinds = not_png(masks), "PNG, as masks must be"
-        wrong = [masks[number] for number in bad]
-    if bad:
-        text = f"{len(bad)} of {len(paths)} files of {name} are not {kinds}"
-        if options.get("on_error", "raise") == "raise" or len(bad) == len(
-            paths
-        ):
-            raise ValueError(
-                f"{text}, and cannot be read: {named(wrong)}. Convert or remove"
-                " them, or leave them out by on_error='skip'."
-            )
-        warnings.warn(
-            f"{text}, and are left out: {named(wrong)}.", stacklevel=2
+    """A source of the files that can be read; others are told of."""
+    files = FileList(name, paths, labels, masks)
+    raises = options.get("on_error", "raise") == "raise"
+    if read is None:
+        files = files.without(
+            dict.fromkeys(undecodable(paths)),
+            "are not JPEG, PNG, GIF, BMP, WebP, TIFF or .npy",
+            raises,
+            WAYS,
         )
-        keep = sorted(set(range(len(paths))) - set(bad))
-        paths = [paths[number] for number in keep]
-        masks = masks and [masks[number] for number in keep]
-        labels = None if labels is None else labels[keep]
-        return _source(name, paths, labels, masks, **options)
-    return FileSource(name, paths, labels, masks, **options)
+    if masks is not None:
+        files = files.without(
+            dict.fromkeys(not_png(files.masks)),
+            "are not PNG, as masks must be",
+            raises,
+            of_masks=True,
+        )
+    if read is not None:
+        if pages is not None:
+            raise ValueError(
+                f"pages={pages!r} is for TIFF files that are read here, not "
+                "by read."
+            )
+        form = raw_survey.tried(
+            read,
+            files.paths,
+            channels,
+            raises=raises,
+            time_limit=options.get("time_limit"),
+        )
+        return RawFileSource(*files, form=form, read=read, **options)
+    kinds = raw_survey.kinds_of(files.paths)
+    if "tiff" in kinds and not raw_survey.has_tifffile():
+        missing = {n: None for n, kind in enumerate(kinds) if kind == "tiff"}
+        text = raw_survey.needs_tifffile([files.paths[n] for n in missing])
+        if raises or len(missing) == len(files.paths):
+            raise ModuleNotFoundError(f"{text}.", name="tifffile")
+        files = files.without(missing, f"are TIFF ({text})", raises)
+        kinds = raw_survey.kinds_of(files.paths)
+    if pages is not None and "tiff" not in kinds:
+        raise ValueError(
+            f"pages={pages!r} is for TIFF files, of which {name} has none."
+        )
+    if set(kinds) == {"picture", "png"}:
+        _warn_of_squeezed(name, kinds)
+    if "picture" in kinds and not {"tiff", "npy"} & set(kinds):
+        if channels not in (None, 1, 3):
+            raise ValueError(
+                f"channels={channels} of {name}: pictures of 8 bits have 3, or "
+                "as grey values 1."
+            )
+        form = RGB if channels is None else RGB._replace(channels=channels)
+        return FileSource(*files, **options, **form._asdict())
+    return _raw_source(files, kinds, pages, channels, raises, options)
+
+
+def _raw_source(
+    files: FileList,
+    kinds: list[str],
+    pages: str | None,
+    channels: int | None,
+    raises: bool,
+    options: dict[str, Any],
+) -> FileSource:
+    """A source of files whose headers were looked at."""
+    found = raw_survey.survey(files.paths, kinds, pages, channels)
+    if found.bad:
+        files = files.without(found.bad, "cannot be read", raises, WAYS)
+        kinds = [k for n, k in enumerate(kinds) if n not in found.bad]
+        if {"tiff", "npy", "png"} & set(kinds):
+            found = raw_survey.survey(files.paths, kinds, pages, channels)
+        else:
+            return _source(*files, channels=channels, **options)
+    if len(set(found.forms.values())) > 1:
+        told = raw_survey.told_forms(found.forms, files.paths)
+        if raises:
+            raise ValueError(
+                "All images must have the same channels and dtype. Of "
+                f"{len(found.forms)} files of {files.name} that were looked "
+                f"at, {told}"
+            )
+        form = raw_survey.common_form(found.forms)
+        others = {n: str(f) for n, f in found.forms.items() if f != form}
+        files = files.without(others, f"are not of {form}, as most are", raises)
+        kinds = [k for n, k in enumerate(kinds) if n not in others]
+        found = raw_survey.survey(files.paths, kinds, pages, channels)
+    form = raw_survey.common_form(found.forms) if found.forms else RGB
+    numbers = None
+    if pages == raw.EXAMPLES:
+        files, numbers = files.by_page(found.examples)
+    return RawFileSource(
+        *files, form=form, pages=pages, numbers=numbers, **options
+    )
+
+
+def _warn_of_squeezed(name: str, kinds: Sequence[str]) -> None:
+    warn(
+        f"{kinds.count('png')} of {len(kinds)} files of {name} are PNG of 16 "
+        "bits a channel, of which the upper 8 are taken, as the others have "
+        "8. Where all have 16 they stay as they are.",
+    )
 
 
 def _folders_and_classes(

@@ -10,7 +10,13 @@ import warnings
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from keras_vicregl.data.decoding.formats import SUFFIXES, named, suffix_of
+from keras_vicregl._warnings import warn
+from keras_vicregl.data.decoding.formats import (
+    ARRAYS,
+    SUFFIXES,
+    named,
+    suffix_of,
+)
 
 # Folders that systems make, with thumbnails and the like in them.
 _OF_SYSTEMS = re.compile(
@@ -82,23 +88,33 @@ class Listing(NamedTuple):
 
 
 def list_images(
-    root: pathlib.Path, cache: bool | str | os.PathLike = False
+    root: pathlib.Path,
+    cache: bool | str | os.PathLike = False,
+    reads_all: bool = False,
 ) -> Listing:
     """All images in a folder and in those in it; warns of what is left out.
 
-    Folders are looked into once, whatever links there are: links come last, so
-    that a folder has its own name. Hidden files and the folders of systems
-    (`__MACOSX`, `@eaDir`) are left out.
+    `.npy` files are images where there are no others. Folders are looked into
+    once, whatever links there are: links come last, so that a folder has its
+    own name. Hidden files and the folders of systems (`__MACOSX`, `@eaDir`) are
+    left out.
 
     Args:
         root: The folder.
         cache: Of `FileSource`: a folder in which there are copies.
+        reads_all: Whether files of any name are images, but for notes.
 
     Raises:
         ValueError: If there are none.
     """
     aside = () if isinstance(cache, bool) else (os.path.realpath(cache),)
     paths, surplus, again = _walk(str(root), aside)
+    if reads_all:
+        paths, surplus = paths + surplus, []
+        _warn_of_kinds(str(root), paths)
+    elif not paths:
+        paths = [path for path in surplus if suffix_of(path) == ARRAYS]
+        surplus = [path for path in surplus if suffix_of(path) != ARRAYS]
     left_out = collections.Counter(
         suffix_of(path) or "no ending" for path in surplus
     )
@@ -106,7 +122,8 @@ def list_images(
     if not paths:
         raise ValueError(
             f"There are no images in the folder {str(root)!r}, nor in folders "
-            f"in it: no files that end in {', '.join(SUFFIXES)}"
+            f"in it: no files "
+            + ("" if reads_all else f"that end in {', '.join(SUFFIXES)}")
             + (f", but {told}." if told else ".")
         )
     if surplus:
@@ -276,6 +293,17 @@ def warn_of_masks(root: str, paths: Sequence[str]) -> None:
             "images. Pass the images alone, as a list of files, and the others "
             "as masks.",
             stacklevel=2,
+        )
+
+
+def _warn_of_kinds(root: str, paths: Sequence[str]) -> None:
+    """Says what a function is going to read, where it is of several kinds."""
+    kinds = collections.Counter(suffix_of(p) or "no ending" for p in paths)
+    if len(kinds) > 1:
+        told = ", ".join(f"{n} {end}" for end, n in sorted(kinds.items()))
+        warn(
+            f"`read` is given all {len(paths)} files in {root!r}: {told}. Pass "
+            "a list of files for some of them.",
         )
 
 

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import time
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from keras_vicregl.data._checks import check_example, check_integer
+from keras_vicregl.data.decoding.forms import RGB, Form, form_of, grey
 from keras_vicregl.data.engine import has_tensorflow, needs_tensorflow
 from keras_vicregl.data.sources.mask_labels import IGNORED
-from keras_vicregl.data.streams import epochs
-from keras_vicregl.data.streams.ahead import in_order
+from keras_vicregl.data.streams import ahead, epochs
+from keras_vicregl.data.streams.ahead import in_order, within
 from keras_vicregl.data.streams.dark_files import DarkFiles
 from keras_vicregl.data.streams.order import shuffled
 from keras_vicregl.data.streams.unreadable import Unreadable, reason_of
 from keras_vicregl.views.keys import IMAGES
+from keras_vicregl.views.values import DTYPES
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -26,6 +30,8 @@ if TYPE_CHECKING:
 
 # Examples read at a time where they are not put into batches.
 _GROUP = 16
+# How many examples are tried to learn of their form.
+_TRIED = 3
 
 
 def as_written(name: str) -> str:
@@ -37,15 +43,37 @@ class ImageSource:
     """Images of a data set, and what is known of them: what `load` returns.
 
     It can be given to `view_batches`. An example has one form, whatever the
-    source: a dictionary of `"images"`, (H, W, C) - of files C is 3 and
-    the dtype uint8, of arrays it may be uint16 or float32 - and where there are
-    any
+    source: a dictionary of `"images"`, (H, W, C) of uint8, uint16 or float32,
+    with C and the dtype the same in all of a source, and where there are any
     `"labels"`, an int32 scalar, `"segmentation_masks"`, (H, W, 1) uint8, and
     `"boxes"`, (M, 4) float32, left, top, right and bottom in pixels, with
     `"box_classes"`, (M,) int32, for the M objects in the image.
 
+    Images that are neither files nor arrays have a class of their own, with
+    `example`. All else - both engines, views, statistics, evaluations - works
+    with that; `class_names`, masks and boxes are told to `__init__`:
+
+        class Volumes(ImageSource):
+            def __init__(self, path):
+                self._file = h5py.File(path)["slices"]  # (N, H, W), uint16
+                super().__init__("volumes", len(self._file))
+
+            def example(self, index):
+                return {"images": self._file[index][..., None]}
+
+    Args:
+        name: See below.
+        length: Number of examples.
+        channels: See below. Default: as in the first example that can be read.
+        dtype: See below, likewise.
+        time_limit: Seconds that reading an example may take, after which it
+            counts as one that cannot be read. Default: 300.
+
     Attributes:
         name: What to call the data set in messages.
+        channels: Number of channels C of the images; None of a
+            `tf.data.Dataset` that does not tell.
+        dtype: Name of their dtype: `"uint8"`, `"uint16"` or `"float32"`.
         class_names: Names of the classes of the labels, or None.
         num_classes: Number of them, or None where there are no labels.
         has_masks: Whether there are segmentation masks.
@@ -98,6 +126,9 @@ class ImageSource:
         on_error: str = "raise",
         mask_labels: np.ndarray | None = None,
         ignore_label: int = IGNORED,
+        channels: int | None = None,
+        dtype: str | None = None,
+        time_limit: float | None = None,
     ) -> None:
         if mask_labels is not None and not has_masks:
             raise ValueError(
@@ -121,6 +152,9 @@ class ImageSource:
         self.on_error = on_error
         self.mask_labels = mask_labels
         self.ignore_label = ignore_label
+        self.time_limit = time_limit
+        self._known_form = _form(channels, dtype)
+        self._late: dict[int, tuple[float, TimeoutError]] = {}
         self._length = length
         self._dark = DarkFiles(self._name_of)
         # As tf.data counts: below 0 where it is not known.
@@ -136,9 +170,72 @@ class ImageSource:
             if self.num_classes is None
             else f"{self.num_classes} classes"
         )
-        rest = ", masks" if self.has_masks else ""
+        rest = ""
+        if self._known_form not in (None, RGB):
+            rest = f", {self._known_form}"
+        rest += ", masks" if self.has_masks else ""
         rest += ", boxes" if self.has_boxes else ""
         return f"<ImageSource {self.name}: {len(self)} images, {labels}{rest}>"
+
+    @property
+    def channels(self) -> int | None:
+        """See the class."""
+        return self._form().channels
+
+    @property
+    def dtype(self) -> str | None:
+        """See the class."""
+        return self._form().dtype
+
+    def _form(self) -> Form:
+        """Channels and dtype; the first time examples may be looked at."""
+        if self._known_form is None:
+            self._known_form = self._seen_form()
+        return self._known_form
+
+    def _seen_form(self) -> Form:
+        if not self._has_example:
+            return RGB
+        for index in range(min(len(self), _TRIED)):
+            try:
+                image = np.asarray(self._in_time(index)[IMAGES])
+                form = form_of(image.shape, image.dtype, "an image")
+            except Exception:  # its turn comes
+                continue
+            if image.ndim == 3:
+                return form
+        return RGB
+
+    def _in_time(self, index: int) -> dict[str, np.ndarray]:
+        """`example`, or a TimeoutError where that takes too long."""
+        self._refuse_late(index)
+        try:
+            return within(self.example, index, self.time_limit)
+        except TimeoutError as error:
+            self._late[index] = time.monotonic(), error
+            raise
+
+    def _refuse_late(self, index: int) -> None:
+        """Raises the TimeoutError of an example that has just had one.
+
+        Whoever asks for the reason, or for the image after its size, need not
+        wait as long once more; in the next epoch its disk may be back.
+        """
+        when, error = self._late.get(index, (0.0, None))
+        limit = self.time_limit or ahead.PATIENCE
+        if error is not None and time.monotonic() - when < limit:
+            raise error
+
+    def _with_form(self, form: Form) -> ImageSource:
+        other = copy.copy(self)
+        other._known_form = form
+        return other
+
+    def _of_channels(self, channels: int) -> ImageSource:
+        """This, or its pictures as grey values where one channel is wanted."""
+        if self._is_decoded or channels != 1 or self._form() != RGB:
+            return self
+        return self._with_form(RGB._replace(channels=1))
 
     def example(self, index: int) -> dict[str, np.ndarray]:
         """One example, read and decoded in Python.
@@ -214,7 +311,11 @@ class ImageSource:
         if order_seed is not None:
             order = shuffled(len(self), order_seed)
         unreadable = Unreadable(self.name, len(self), self.on_error)
-        made = in_order(lambda i: then(self.example(i)), order.tolist())
+        made = in_order(
+            lambda index: then(self._checked(self.example(index))),
+            order.tolist(),
+            patience=self.time_limit,
+        )
         with contextlib.closing(made):
             for index, value, error in made:
                 if error is None:
@@ -223,6 +324,11 @@ class ImageSource:
                     unreadable.add(index, self._reason(index, error))
         unreadable.none_at_all()
         unreadable.tell()
+
+    def _checked(self, example: Any) -> dict[str, np.ndarray]:
+        """An example of `example` that has the form of the source's."""
+        check_example(example, self._form())
+        return example
 
     @property
     def _has_example(self) -> bool:
@@ -248,7 +354,7 @@ class ImageSource:
     def _size_of(self, index: int) -> tuple[int, int] | None:
         """Height and width of an image, None where it cannot be read."""
         try:
-            return self.example(index)[IMAGES].shape[:2]
+            return self._in_time(index)[IMAGES].shape[:2]
         except Exception:  # its turn comes
             return None
 
@@ -283,7 +389,9 @@ class ImageSource:
                 if self._is_decoded:
                     return example
                 note = self._note_dark(index, element)
-                return images.decode_example(example, self.mask_labels, note)
+                return self._as_asked_for(
+                    images.decode_example(example, self.mask_labels, note)
+                )
 
             failures = self._failures(make, groups.element_spec[1])
             examples = groups.interleave(
@@ -344,6 +452,12 @@ class ImageSource:
             raise NotImplementedError
         return called(self)
 
+    def _as_asked_for(self, example: dict[str, Any]) -> dict[str, Any]:
+        """An example of contents of files, decoded, in the source's form."""
+        if self._is_decoded or self.channels != 1:
+            return example
+        return {**example, IMAGES: grey(example[IMAGES])}
+
     def _all_labels(self) -> np.ndarray:
         """Labels (N,), int32, without decoding any image: of `labels_of`."""
         raise NotImplementedError
@@ -383,3 +497,17 @@ class ImageSource:
         return Failures(
             self.name, len(self), self.on_error, self._name_of, make, spec
         )
+
+
+def _form(channels: Any, dtype: Any) -> Form | None:
+    """What a source is told of its images; None if nothing."""
+    if channels is None and dtype is None:
+        return None
+    channels = RGB.channels if channels is None else channels
+    name = RGB.dtype if dtype is None else np.dtype(dtype).name
+    if name not in DTYPES:
+        raise ValueError(
+            f"dtype must be one of {', '.join(DTYPES)}. Received: "
+            f"dtype={dtype!r}"
+        )
+    return Form(check_integer("channels", channels, smallest=1), name)

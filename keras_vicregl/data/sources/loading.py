@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from keras_vicregl.data._checks import check_images, check_integer
 from keras_vicregl.data.boxes import BOXES, without_boxes
-from keras_vicregl.data.decoding.formats import SUFFIXES, suffix_of
+from keras_vicregl.data.decoding.formats import ARRAYS, SUFFIXES, suffix_of
+from keras_vicregl.data.decoding.raw import CHANNELS, EXAMPLES
 from keras_vicregl.data.engine import has_tensorflow, needs_tensorflow
 from keras_vicregl.data.scenes import CLASS_NAMES, digit_scenes
 from keras_vicregl.data.sources.arrays import from_arrays
@@ -29,16 +31,18 @@ if TYPE_CHECKING:
 _SCENES, _FOLDER, _TFDS = "digit_scenes", "a folder", "TFDS"
 _FILES, _ARRAYS = "a list of files", "arrays"
 
+_OF_FILES = ("read", "pages", "channels", "time_limit")
+
 # Arguments that only some sources have. What TFDS takes, its builders say.
 _ARGUMENTS = {
     _SCENES: {"split", "boxes", "count", "size", "seed", "hard"},
-    _FOLDER: {"split", "masks", "class_names"},
+    _FOLDER: {"split", "masks", "class_names", *_OF_FILES},
     _TFDS: set(),
-    _FILES: {"labels", "masks", "class_names"},
+    _FILES: {"labels", "masks", "class_names", *_OF_FILES},
     _ARRAYS: {"boxes", "class_names"},
 }
 _SCENE_COUNT = 10_000
-_ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".npz", ".npy", ".h5", ".hdf5")
+_ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".npz", ARRAYS, ".h5", ".hdf5")
 
 
 def load(
@@ -56,6 +60,10 @@ def load(
     ignore_label: int | None = None,
     boxes: bool | str | None = None,
     class_names: Sequence[str] | None = None,
+    read: Callable[[str], np.ndarray] | None = None,
+    pages: str | None = None,
+    channels: int | None = None,
+    time_limit: float | None = None,
     on_error: str = "raise",
     cache: bool | str | os.PathLike = False,
     data_dir: str | os.PathLike | None = None,
@@ -66,12 +74,24 @@ def load(
 
     Where `source` is a string, the scenes that come with this package are
     looked for first, then a folder, then a data set of TFDS, which is
-    downloaded if need be. Files are JPEG, PNG, GIF (of which the first picture
-    is taken), BMP or WebP. Grayscale, palettes, CMYK and 16 bits become RGB of
-    8 bits, transparency is dropped, and images, masks too, are turned as their
-    Exif orientation says. (Of 16 bits the upper 8 are taken; a file in which
-    these are hardly used is told of.) Nothing is read here but names, and the
-    beginning of files whose names do not end as those of these formats do.
+    downloaded if need be.
+
+    Files that are pictures - JPEG, PNG, GIF (of which the first picture is
+    taken), BMP or WebP - are RGB of 8 bits: grayscale, palettes and CMYK become
+    it, transparency is dropped, and images, masks too, are turned as their Exif
+    orientation says. Of them nothing is read here but names, and the beginning
+    of some PNG files.
+
+    Others stay as they are, (H, W, C) of uint8, uint16 or float32: TIFF in
+    strips, tiles or planes, BigTIFF too (with tifffile, `pip install
+    keras-vicregl[tiff]`; of palettes the colours), `.npy` files of one image
+    each, (H, W, C) or (H, W), and PNG files, if all have 16 bits a channel.
+    (Beside files of 8 bits, and in TFDS, they lose the lower 8; a file in which
+    the upper ones are hardly used is told of.) Any other format is read by
+    `read`. All images of a source have the same channels and dtype, its
+    `channels` and `dtype`: of up to 1,024 files the headers are looked at here,
+    and the rest when they are read. `MultiView(channels=..., value_range=...)`
+    and `channel_statistics` are for such images.
 
     Args:
         source: One of
@@ -85,6 +105,8 @@ def load(
               classes;
             - a name of TFDS, as `"imagenet2012"`, or a builder of TFDS;
             - a list of files;
+            - a `.npy` file of images (N, H, W, C), which is mapped into memory
+              and read row by row;
             - images (N, H, W, C), uint8, uint16 or float32, also of
               memory-mapped files, or a dictionary of arrays: `"images"`,
               and optionally `"labels"` (N,), `"segmentation_masks"`
@@ -115,18 +137,34 @@ def load(
             those of arrays. `view_batches` does without them.
         class_names: Names of the classes of labels. Of a folder: which folder
             has which label; by default all, sorted.
-        on_error: What to do about files that are known not to be of these
-            formats (TIFF): `"raise"` an error here that names them, or
+        read: For files of other formats, a function from a path to an image,
+            (H, W, C) or (H, W), uint8, uint16 or float32, finite. It is given
+            all files but notes (`.txt`, `.json`, ...) of a folder, one of them
+            here and now, and is called by several threads at once.
+        pages: What several pages of a TIFF file are: `"channels"` of one image,
+            the channels of the first page first, or `"examples"`, images of
+            their own, each with the label of the file. Default: there must be
+            one page, smaller copies of it not counted.
+        channels: How many channels images have. Of files that are grey 3 makes
+            three alike, of RGB of 8 bits, and of TFDS, 1 makes grey values
+            (luma). Default: those that files have. Views of one channel take
+            grey values of pictures without it, as do features of a backbone of
+            one channel.
+        time_limit: Seconds that reading a file in Python may take, after which
+            it counts as one that cannot be read. Default: 300. (TensorFlow's
+            own operations, which read pictures in tf.data, know no limit.)
+        on_error: What to do about files that are known here to be of other
+            formats, channels or dtypes: `"raise"` an error that names them, or
             `"skip"` them with a warning. And about an image that cannot be read
-            - it is missing,
-            damaged, no image, or of another size than its mask - when its turn
-            comes. `"raise"` an error that names it, or `"skip"` it and warn at
-            the end of the epoch, of how many there were and the first names,
-            if there are new ones.
+            - it is missing, damaged, no image, of another form than the others
+            or of another size than its mask, or has values that are not
+            finite - when its turn comes. `"raise"` an error that names it, or
+            `"skip"` it and warn at the end of the epoch, of how many there were
+            and the first names, if there are new ones.
         cache: True keeps the contents of files in memory after they have been
-            read once, as they are, not decoded. A folder keeps copies there,
-            for files on slow disks. (They are not compared again with the
-            files they were made of.)
+            read once, as they are, not decoded; what is no picture, as arrays.
+            A folder keeps copies there, for files on slow disks. (They are not
+            compared again with the files, or the function, they were made of.)
         data_dir: Where TFDS has or puts its data sets.
         manual_dir: Where TFDS finds what it cannot download.
         **options: Further arguments of `digit_scenes` (`count` is 10,000 by
@@ -142,7 +180,8 @@ def load(
         TypeError: If `source` is none of the kinds above, or an argument is not
             one for it.
         RuntimeError: If TFDS cannot prepare a data set.
-        ImportError: If a package is missing that `source` needs.
+        ImportError: If a package is missing that `source` needs: tifffile,
+            TensorFlow.
 
     Example:
 
@@ -150,6 +189,19 @@ def load(
     >>> images = np.zeros((3, 32, 48, 3), "uint8")
     >>> load({"images": images, "labels": [0, 2, 1]})
     <ImageSource arrays: 3 images, 3 classes>
+
+    Files of one's own format, here of 32 columns of 16 bits:
+
+    >>> import pathlib, tempfile
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> path = pathlib.Path(folder.name) / "0.raw"
+    >>> size = path.write_bytes(bytes(2 * 24 * 32))
+    >>> def read(path):
+    ...     return np.fromfile(path, "uint16").reshape(-1, 32)
+    >>> source = load(folder.name, read=read)
+    >>> source.channels, source.dtype, source.example(0)["images"].shape
+    (1, 'uint16', (24, 32, 1))
+    >>> folder.cleanup()
     """
     if on_error not in ("raise", "skip"):
         raise ValueError(
@@ -166,11 +218,18 @@ def load(
         "masks": None if isinstance(masks, bool) else masks,
         "boxes": boxes or None,
         "class_names": class_names,
+        "read": read,
+        "pages": pages,
+        "channels": channels,
+        "time_limit": time_limit,
         "data_dir": data_dir,
         "manual_dir": manual_dir,
         **options,
     }
     _refuse_surplus(kind, [k for k, v in given.items() if v is not None])
+    of_files = _checked_of_files(read, pages, channels, time_limit)
+    if kind == _TFDS:
+        _refuse_for_tfds(of_files)
     if kind == _SCENES:
         split = "train" if split is None else split
         options = {"count": _SCENE_COUNT, "boxes": bool(boxes), **options}
@@ -183,6 +242,7 @@ def load(
             ignored,
         )
     if kind == _ARRAYS:
+        name, source = _mapped(source)
         arrays = source if isinstance(source, Mapping) else {IMAGES: source}
         arrays = _relabelled(_without(arrays, labels, masks), mask_labels)
         if boxes is False:
@@ -192,7 +252,7 @@ def load(
                 f"boxes={boxes!r}: these arrays have no {BOXES!r}."
             )
         return from_arrays(
-            arrays, class_names=class_names, ignore_label=ignored
+            arrays, name, class_names=class_names, ignore_label=ignored
         )
     if kind == _TFDS:
         if not has_tensorflow():
@@ -213,6 +273,7 @@ def load(
             manual_dir=manual_dir,
             mask_labels=table,
             ignore_label=ignored,
+            channels=channels,
             **options,
         )
     common = {
@@ -222,6 +283,7 @@ def load(
         "masks": None if masks is False else masks,
         "mask_labels": table,
         "ignore_label": ignored,
+        **of_files,
     }
     if masks is True:
         raise ValueError(
@@ -234,10 +296,76 @@ def load(
     return from_files(source, labels=labels, **common)
 
 
+def _checked_of_files(
+    read: Any, pages: Any, channels: Any, time_limit: Any
+) -> dict[str, Any]:
+    """Arguments of files, as they must be."""
+    if read is not None and not callable(read):
+        raise TypeError(
+            "read must be a function from the path of a file to its image, an "
+            f"array (H, W, C). Received: read={read!r}"
+        )
+    if pages not in (None, CHANNELS, EXAMPLES):
+        raise ValueError(
+            f"pages must be {CHANNELS!r} or {EXAMPLES!r}. Received: "
+            f"pages={pages!r}"
+        )
+    if channels is not None:
+        channels = check_integer("channels", channels, smallest=1)
+    is_number = isinstance(time_limit, int | float) and time_limit is not True
+    if time_limit is not None and (not is_number or not time_limit > 0):
+        raise ValueError(
+            "time_limit must be a positive number of seconds. Received: "
+            f"time_limit={time_limit!r}"
+        )
+    return {
+        "read": read,
+        "pages": pages,
+        "channels": channels,
+        "time_limit": time_limit,
+    }
+
+
+def _refuse_for_tfds(of_files: Mapping[str, Any]) -> None:
+    """What tf.data reads as pictures takes the number of channels alone."""
+    given = [k for k, v in of_files.items() if v is not None]
+    surplus = sorted(name for name in given if name != "channels")
+    if surplus:
+        raise TypeError(f"{', '.join(surplus)}: not for {_TFDS}.")
+    if of_files["channels"] not in (None, 1, 3):
+        raise ValueError(
+            f"channels={of_files['channels']}: pictures of {_TFDS} have 3, or "
+            "as grey values 1."
+        )
+
+
+def _mapped(source: Any) -> tuple[str, Any]:
+    """A name of arrays, and they, mapped into memory where they are a file."""
+    if not isinstance(source, str | os.PathLike):
+        return "arrays", source
+    path = os.path.expanduser(source)
+    try:
+        images = np.load(path, mmap_mode="r", allow_pickle=False)
+        check_images(images.shape, images.dtype)
+    except (ValueError, EOFError) as error:
+        raise ValueError(
+            f"{path!r} must be a .npy file of images (N, H, W, C); one image "
+            f"is load([{path!r}]). {error}"
+        ) from error
+    return path, images
+
+
+def _is_array_file(source: Any) -> bool:
+    path = os.path.expanduser(source)
+    return suffix_of(path) == ARRAYS and os.path.isfile(path)
+
+
 def _kind_of(source: Any) -> str:
     if isinstance(source, str):
         if source == _SCENES:
             return _SCENES
+        if _is_array_file(source):
+            return _ARRAYS
         # Names of TFDS may have slashes in them, but do not begin like paths,
         # and stars in their versions alone.
         is_path = (
@@ -249,7 +377,7 @@ def _kind_of(source: Any) -> str:
         )
         return _FOLDER if is_path else _TFDS
     if isinstance(source, os.PathLike):
-        return _FOLDER
+        return _ARRAYS if _is_array_file(source) else _FOLDER
     if isinstance(source, Mapping | np.ndarray):
         return _ARRAYS
     if isinstance(source, Sequence) and all(

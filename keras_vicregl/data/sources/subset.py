@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from keras_vicregl.data.decoding.forms import Form
 from keras_vicregl.data.sources.array_rows import rows_of
 from keras_vicregl.data.sources.arrays import ArraySource
 from keras_vicregl.data.sources.image_source import ImageSource
@@ -117,6 +119,7 @@ def subset(
     }
     if isinstance(source, StreamSource):
         stream = _chosen(source._stream, indices, len(source))
+        facts |= source._form()._asdict()
         return StreamSource(name, stream, len(indices), cache, **facts)
     return SomeOf(source, indices.astype(np.int64), name, **facts)
 
@@ -133,6 +136,19 @@ class SomeOf(ImageSource):
         self._is_decoded = source._is_decoded
         self._is_batched = source._is_batched
         self._looked_at = source._looked_at
+        self.time_limit = source.time_limit
+        self._known_form = source._known_form
+
+    def _form(self) -> Form:
+        return self._source._form()
+
+    def _of_channels(self, channels: int) -> SomeOf:
+        other = copy.copy(self)
+        other._source = self._source._of_channels(channels)
+        return other
+
+    def _as_asked_for(self, example: dict[str, Any]) -> dict[str, Any]:
+        return self._source._as_asked_for(example)
 
     def _reader(self) -> Callable[[Any, Any], dict]:
         from keras_vicregl._tensorflow import tf

@@ -109,6 +109,7 @@ def from_tfds(
     manual_dir: str | os.PathLike | None,
     mask_labels: np.ndarray | None = None,
     ignore_label: int = IGNORED,
+    channels: int | None = None,
     **options: Any,
 ) -> StreamSource:
     """A source of a data set of TFDS.
@@ -125,6 +126,7 @@ def from_tfds(
         manual_dir: Where files are that TFDS cannot download itself.
         mask_labels: See `ImageSource`.
         ignore_label: See `ImageSource`.
+        channels: 1 makes grey values of pictures.
         **options: Of `tfds.builder`.
 
     Raises:
@@ -175,6 +177,7 @@ def from_tfds(
         on_error=on_error,
         mask_labels=mask_labels,
         ignore_label=ignore_label,
+        channels=channels,
     )
 
 

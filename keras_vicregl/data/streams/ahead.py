@@ -117,6 +117,29 @@ def in_order(
             tasks.put(None)
 
 
+def within(
+    function: Callable[[Any], Any], item: Any, patience: float | None = None
+) -> Any:
+    """What a function makes of an item, if it does in time.
+
+    Args:
+        function: Of one item.
+        item: Given to it.
+        patience: Seconds; None: `PATIENCE`.
+
+    Raises:
+        TimeoutError: If it does not. Its thread is left to itself.
+        BaseException: Whatever the function raises.
+    """
+    patience = PATIENCE if patience is None else patience
+    task = _Task(item)
+    threading.Thread(target=task.run, args=(function,), daemon=True).start()
+    task.wait(patience)
+    if task.made.error is not None:
+        raise task.made.error
+    return task.made.value
+
+
 def prefetched(make: Callable[[], Iterator[Any]], count: int) -> Prefetched:
     """The items of an iterator, of which a thread makes some ahead.
 
@@ -189,7 +212,7 @@ class _Task:
             if self._is_done.is_set():  # in this very moment
                 break
             error = TimeoutError(
-                f"reading it has taken more than {patience:.0f} seconds: does "
+                f"reading it has taken more than {patience:g} seconds: does "
                 "its disk, or network, still answer?"
             )
             self.made = Made(self.made.item, None, error)

@@ -8,6 +8,8 @@ import warnings
 import numpy as np
 
 _NAMED = 5  # told of by name
+# Errors whose text alone does not tell what they are.
+_SAY_LITTLE = (AttributeError, LookupError, TypeError)
 
 
 class Unreadable:
@@ -81,4 +83,6 @@ def reason_of(error: BaseException, name: str) -> str:
     text = getattr(error, "strerror", None) or str(error)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     line = lines[0] if lines else type(error).__name__
+    if lines and isinstance(error, _SAY_LITTLE):
+        line = f"{type(error).__name__}: {line}"
     return f"{name} ({line.removeprefix(f'{name}; ').rstrip('.')[:200]})"

@@ -240,7 +240,7 @@ def augmented_batches(
 
     is_array = isinstance(source, ArraySource)
     on_device = is_array or not has_tensorflow()
-    if is_array and value_range is None and not source.is_of_bytes:
+    if is_array and value_range is None and source.dtype != "uint8":
         value_range = (0.0, 255.0)  # which is then to be said
     views = MultiView(
         [ViewGroup(size, 1, scale=scale, blur=(0.0,), solarize=(0.0,))],

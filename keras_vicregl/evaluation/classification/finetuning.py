@@ -27,9 +27,9 @@ from keras_vicregl.evaluation.classification.label_subset import label_subset
 from keras_vicregl.evaluation.features.extraction import extract_features
 from keras_vicregl.evaluation.features.given import check_source
 from keras_vicregl.evaluation.features.image_batches import (
-    check_channels,
     common_size,
     image_batches,
+    of_channels,
 )
 from keras_vicregl.models.backbones.normalization import (
     remember,
@@ -311,7 +311,8 @@ class _Task:
             )
         shape = (size, size) if isinstance(size, int) else tuple(size)
         channels = self._normalization.channels
-        check_channels((self._train, self._test), channels)
+        self._train = of_channels(self._train, channels)
+        self._test = of_channels(self._test, channels)
         check_image_shape(backbone, (*shape, channels), "crops")
         self._views = {
             "size": size,

@@ -113,6 +113,7 @@ class _Normalization:
     def __init__(self, normalization: Normalization) -> None:
         self._normalization = normalization
         self._is_said = False
+        self.channels = normalization.channels
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         images = np.asarray(images)
@@ -122,6 +123,14 @@ class _Normalization:
                 images, self._normalization.value_range
             )
         return self._normalization(images)
+
+
+def _is_of_grey(backbone: Any, preprocess: Preprocess) -> bool:
+    """Whether a backbone takes one channel, into which pictures can be made."""
+    if isinstance(preprocess, _Normalization):
+        return preprocess.channels == 1
+    shape = getattr(backbone, "input_shape", None)
+    return isinstance(shape, tuple) and len(shape) == 4 and shape[-1] == 1
 
 
 def _check_images(images: np.ndarray, normalization: Normalization) -> None:
@@ -237,6 +246,8 @@ def extract_features(
     """
     check_batch_size(batch_size)
     preprocess = preprocess_for(backbone, preprocess)
+    if isinstance(data, ImageSource) and _is_of_grey(backbone, preprocess):
+        data = data._of_channels(1)
     data = as_batches(
         data, "data", size=size, resize=resize, batch_size=batch_size
     )

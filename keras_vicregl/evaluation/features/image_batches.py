@@ -98,19 +98,19 @@ def common_size(
     return tuple(shape[:2]) if shape.is_fully_defined() else None
 
 
-def check_channels(sources: Sequence[ImageSource], channels: int) -> None:
-    """Raises a ValueError for arrays that are not of so many channels."""
-    from keras_vicregl.data.sources.arrays import ArraySource
+def of_channels(source: ImageSource, channels: int) -> ImageSource:
+    """A source of so many channels: pictures may become grey values.
 
-    for source in sources:
-        if not isinstance(source, ArraySource):
-            continue
-        shape = source._arrays[IMAGES].shape
-        if shape[-1] != channels:
-            raise ValueError(
-                f"The backbone takes images of {channels} channels. Received: "
-                f"{source!r}, of shape {shape}"
-            )
+    Raises:
+        ValueError: If its images have others.
+    """
+    source = source._of_channels(channels)
+    if source.channels not in (None, channels):
+        raise ValueError(
+            f"The backbone takes images of {channels} channels. Received: "
+            f"{source!r}, of {source.channels}"
+        )
+    return source
 
 
 def label_in_batches(

@@ -264,8 +264,8 @@ class TestFilesThatAreNotRead:
         assert "1 .npy, 2 .ppm, 1 no ending" in message
 
     def test_are_told_of_where_there_is_nothing_else(self, tmp_path):
-        write(tmp_path, "0.npy", "1.npy", contents=b"x")
-        with pytest.raises(ValueError, match=r"no images.*but 2 \.npy\."):
+        write(tmp_path, "0.ppm", "1.ppm", contents=b"x")
+        with pytest.raises(ValueError, match=r"no images.*but 2 \.ppm\."):
             load(tmp_path)
 
     @pytest.mark.parametrize("kind", ["tif", "HEIC", "jp2"])

@@ -6,7 +6,7 @@ tfds = pytest.importorskip("tensorflow_datasets")
 
 from image_files import encoded, picture  # noqa: E402
 
-from keras_vicregl.data import load, view_batches  # noqa: E402
+from keras_vicregl.data import load, subset, view_batches  # noqa: E402
 
 COUNT = 6
 
@@ -60,6 +60,19 @@ def test_a_name_is_all_that_is_needed(mocked):
         )
         assert one["labels"] == int(other["label"])
         assert one["labels"].dtype == tf.int32
+
+
+def test_one_channel(mocked):
+    colors = [x["images"] for x in load("mnist").dataset()]
+    grey = load("mnist", channels=1)
+    assert (grey.channels, grey.dtype) == (1, "uint8")
+    for source in (grey, subset(load("mnist")._of_channels(1), range(5))):
+        for one, three in zip(source.dataset(), colors, strict=True):
+            np.testing.assert_array_equal(one["images"], three[..., :1])
+    with pytest.raises(TypeError, match="pages, read: not for TFDS"):
+        load("mnist", pages="channels", read=np.load)
+    with pytest.raises(ValueError, match="channels=2: pictures of TFDS"):
+        load("mnist", channels=2)
 
 
 @pytest.mark.parametrize(
