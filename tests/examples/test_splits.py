@@ -101,6 +101,10 @@ def test_what_is_meant_is_said_once(tmp_path):
     assert chosen_data(None, "imagenet2012") == "imagenet2012"
     assert chosen_data(str(tmp_path), None) == str(tmp_path)
     assert chosen_data("camvid:x", None) == "camvid:x"
+    (tmp_path / "x.npy").touch()
+    array = str(tmp_path / "x.npy")
+    assert chosen_data(array, None) == array
+    assert find_split(array, None, USUAL) is None
     with pytest.raises(UsageError, match="give one"):
         chosen_data(str(tmp_path), "imagenet2012")
 
