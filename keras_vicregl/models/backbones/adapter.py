@@ -10,6 +10,12 @@ from keras_vicregl.models.backbones.normalization import (
     warn_of_both,
     warn_of_own_layers,
 )
+from keras_vicregl.models.backbones.tokens import (
+    TokensToMap,
+    are_tokens,
+    layout_of,
+    tell,
+)
 from keras_vicregl.views.normalization import default_mean, default_std
 
 _TO_CHANNELS_FIRST = (3, 1, 2)
@@ -22,13 +28,20 @@ def as_backbone(
     *,
     batch_norm_momentum: float | None = None,
     pixels: str | None = None,
+    patch_size: int | tuple[int, int] | None = None,
+    special_tokens: int | None = None,
 ) -> keras.Model:
-    """Cuts a Keras model off at a feature map.
+    """Cuts a Keras model off at a feature map, or at its tokens.
 
     Models of `keras.applications` and the like end in pooling and a
     classifier, or at a stride that is too coarse. What is returned shares its
     layers and weights with the model, up to one feature map. A model whose
     channels come first is put between two transpositions.
+
+    The tokens `(B, N, F)` of a transformer (ViT, DINOv2, DINOv3) become a map
+    `(B, h, w, F)` of its patches; those that stand for no patch, a class and
+    registers, are left out. Such a model mostly takes images of one size, and
+    so views of one.
 
     Views, evaluations and exports give normalised images. With `pixels` the
     backbone takes these and makes of them, in its first layer, the pixels that
@@ -61,6 +74,11 @@ Xception, NASNet |
             backbones of this package. Defaults to what each of them has.
         pixels: What the model wants, see above, of views with the default mean
             and deviation. `None`: images go to it as they come.
+        patch_size: Pixels of a patch along a side, or (rows, columns), where
+            tokens are given. Defaults to the model's attribute of that name.
+        special_tokens: How many tokens come before those of the patches.
+            Defaults to those that are left over. Where nothing says how large
+            patches are, both are guessed, which a warning tells.
 
     Returns:
         A model from images `(B, H, W, C)` to one feature map `(B, h, w, F)`;
@@ -72,7 +90,7 @@ Xception, NASNet |
             has several inputs, or several outputs and no `layer_name` says
             which is meant; if it is subclassed or not built; if
             `batch_norm_momentum` is not in [0, 1), or `pixels` another word or
-            given twice.
+            given twice; if tokens are not patches and special ones.
 
     Example:
 
@@ -93,8 +111,10 @@ Xception, NASNet |
         )
     if batch_norm_momentum is not None:
         _set_momentum(model, batch_norm_momentum)
+    layout = {"patch_size": patch_size, "special_tokens": special_tokens}
+    is_map = _is_feature_map(model.outputs)
     if layer_name is not None:
-        backbone = _cut(model, _named_feature_map(model, layer_name))
+        output = _named_feature_map(model, layer_name)
     elif len(model.outputs) > 1:
         _last_feature_map(model)  # an error where there is none
         raise ValueError(
@@ -103,12 +123,21 @@ Xception, NASNet |
             "the layer whose output is to be the feature map as `layer_name`, "
             f"such as {' or '.join(map(repr, _candidates(model)))}."
         )
-    elif _is_feature_map(model.outputs):
-        backbone = model
     else:
-        backbone = _cut(model, _last_feature_map(model))
+        output = model.outputs[0] if is_map else _last_feature_map(model)
+    of_tokens = are_tokens(output)
+    if of_tokens:
+        output = _map_of_tokens(model, output, **layout)
+    elif any(value is not None for value in layout.values()):
+        raise ValueError(
+            "`patch_size` and `special_tokens` are of tokens (B, N, F), and "
+            f"the output of {model.name!r} that is taken has shape "
+            f"{output.shape}."
+        )
+    whole = is_map and layer_name is None
+    backbone = model if whole else _cut(model, output)
     if channels_come_first(model):
-        backbone = _channels_last(backbone)
+        backbone = _channels_last(backbone, of_tokens)
     if pixels is None:
         warn_of_own_layers(backbone)
         return backbone
@@ -208,11 +237,30 @@ def _candidates(model: keras.Model) -> list[str]:
     return ends or feature_map_layers(model)
 
 
-def _channels_last(model: keras.Model) -> keras.Model:
+def _map_of_tokens(
+    model: keras.Model,
+    tokens: keras.KerasTensor,
+    patch_size: int | tuple[int, int] | None,
+    special_tokens: int | None,
+) -> keras.KerasTensor:
+    first = channels_come_first(model)
+    size = model.input_shape[2:4] if first else model.input_shape[1:3]
+    layout = layout_of(model, tokens.shape[1], size, patch_size, special_tokens)
+    tell(model, layout)
+    return TokensToMap(
+        layout.patch_size,
+        layout.special,
+        "channels_first" if first else "channels_last",
+        name="tokens_to_map",
+    )([tokens, model.inputs[0]])
+
+
+def _channels_last(model: keras.Model, of_tokens: bool) -> keras.Model:
     channels, height, width = model.input_shape[1:]
     images = keras.Input((height, width, channels))
-    x = keras.layers.Permute(_TO_CHANNELS_FIRST)(images)
-    x = keras.layers.Permute(_TO_CHANNELS_LAST)(model(x))
+    x = model(keras.layers.Permute(_TO_CHANNELS_FIRST)(images))
+    if not of_tokens:
+        x = keras.layers.Permute(_TO_CHANNELS_LAST)(x)
     return keras.Model(images, x, name=model.name)
 
 
@@ -263,13 +311,23 @@ def _feature_maps(model: keras.Model) -> dict[str, keras.KerasTensor]:
 
 
 def _last_feature_map(model: keras.Model) -> keras.KerasTensor:
-    maps = _feature_maps(model)
+    """The last output that is a feature map, or tokens.
+
+    Of a transformer the last map is that of the patches before its blocks.
+    """
+    maps = {
+        **_feature_maps(model),
+        **{n: o for n, o in _outputs(model).items() if are_tokens(o)},
+    }
     if maps:
-        return list(maps.values())[-1]
+        return next(
+            o for n, o in reversed(_outputs(model).items()) if n in maps
+        )
     shapes = {str(output.shape) for output in _outputs(model).values()}
     raise ValueError(
-        f"`model` must have a layer that gives a feature map (B, h, w, F). "
-        f"{model.name!r} has none, only outputs of shapes {sorted(shapes)}."
+        "`model` must have a layer that gives a feature map (B, h, w, F) or "
+        f"tokens (B, N, F). {model.name!r} has none, only outputs of shapes "
+        f"{sorted(shapes)}."
     )
 
 
@@ -291,10 +349,10 @@ def _named_feature_map(
             f"Received: layer_name={layer_name!r}"
         )
     output = outputs[layer_name]
-    if not _is_feature_map([output]):
+    if not _is_feature_map([output]) and not are_tokens(output):
         raise ValueError(
             "`layer_name` must be a layer that gives one feature map "
-            f"(B, h, w, F). Received: layer_name={layer_name!r}, whose output "
-            f"has shape {output.shape}"
+            "(B, h, w, F), or tokens (B, N, F). Received: "
+            f"layer_name={layer_name!r}, whose output has shape {output.shape}"
         )
     return output

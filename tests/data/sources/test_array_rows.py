@@ -1,9 +1,8 @@
 """Arrays are read row by row, not copied."""
 
 import pathlib
-import subprocess
-import sys
 
+import forked
 import numpy as np
 import pytest
 
@@ -99,12 +98,7 @@ for images in (
     not pathlib.Path("/proc/self/status").exists(), reason="asks Linux"
 )
 def test_batches_hold_no_copy(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(tmp_path / "images.npy")],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = forked.run(["-c", PROGRAM, tmp_path / "images.npy"])
     assert done.returncode == 0, done.stderr
     # A copy has 200 MB.
     assert max(map(float, done.stdout.split())) < 100e6
