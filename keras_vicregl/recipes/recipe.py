@@ -15,6 +15,7 @@ from keras_vicregl.optimizers import LARS, AdamW, warmup_cosine
 from keras_vicregl.views import MultiView
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+"""What the `precision` of a recipe may be: a dtype policy of Keras."""
 _OPTIMIZERS = {
     "lars": LARS,
     "adamw": AdamW,
