@@ -1,28 +1,10 @@
-"""Settings on the command line, of any function."""
+"""What scripts need is looked for before they begin."""
 
-import argparse
 import contextlib
 import importlib.util
-import json
-import os
 import pathlib
 import re
 import sys
-
-# Evaluations of frozen features, of `feature_evaluation` too.
-ON_FEATURES = ("knn", "linear", "segmentation", "rank")
-TRAIN_SPLITS = ("train", "training")
-TEST_SPLITS = ("test", "testing", "val", "valid", "validation", "dev", "eval")
-
-
-def setting(text):
-    """A name and a value from NAME=JSON; what is no JSON is a string."""
-    name, found, value = text.partition("=")
-    if not found:
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
-    with contextlib.suppress(json.JSONDecodeError):
-        value = json.loads(value)
-    return name, value
 
 
 @contextlib.contextmanager
@@ -59,33 +41,3 @@ def check_installed(purpose, *packages):
             f"{purpose} needs {' and '.join(missing)}, not installed here: pip "
             'install "keras-vicregl[examples]".'
         )
-
-
-def default_backend():
-    """That of `KERAS_BACKEND`, or the first that is installed."""
-    if chosen := os.environ.get("KERAS_BACKEND"):
-        return chosen
-    backends = ("tensorflow", "jax", "torch")
-    there = (name for name in backends if importlib.util.find_spec(name))
-    return next(there, "tensorflow")
-
-
-def find_split(data, given, usual):
-    """The split of a data set, as `keras_vicregl.data.load` takes it.
-
-    Given none, it is the first of the usual ones, of a folder the first that is
-    there. The word "none", a folder in which none is, or a file gives None: all
-    of it.
-    """
-    if given is not None:
-        return None if given.lower() == "none" else given
-    folder = pathlib.Path(data).expanduser()
-    if not folder.exists() and folder.parts[1:]:
-        return None  # a path, of which `load` says that it is not there
-    if folder.is_file():
-        return None  # a .npy file, or what `load` refuses
-    if data == "digit_scenes" or not folder.is_dir():
-        return usual[0]
-    # Whatever their capital letters.
-    found = {each.name.lower(): each.name for each in folder.glob("*/")}
-    return next((found[name] for name in usual if name in found), None)

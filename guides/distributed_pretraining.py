@@ -78,7 +78,7 @@ assert isinstance(model, VICRegL)
 
 """
 `keras_vicregl.training.pretrain(model, make_batches, ...)` does the rest of a
-long training, and `examples/pretrain.py` all of it.
+long training, and the command `keras-vicregl pretrain` all of it.
 
 ## The batches of each process
 
@@ -107,14 +107,14 @@ speed on zeros, nothing can be told, and nothing is said.
 TensorFlow and JAX use all of them from one process:
 
 ```shell
-python examples/pretrain.py --recipe resnet50 --data imagenet2012
-python examples/pretrain.py --recipe resnet50 --data imagenet2012 --backend jax
+keras-vicregl pretrain --recipe resnet50 --data imagenet2012
+keras-vicregl pretrain --recipe resnet50 --data imagenet2012 --backend jax
 ```
 
 PyTorch takes a process for each:
 
 ```shell
-torchrun --nproc-per-node 8 examples/pretrain.py --backend torch \
+torchrun --nproc-per-node 8 -m keras_vicregl pretrain --backend torch \
     --recipe resnet50 --data imagenet2012
 ```
 
@@ -128,7 +128,7 @@ by `tf.config.set_visible_devices([], "GPU")`, and a warning says so.
 
 The same command on each, with an `--output` that all of them share: the first
 process writes checkpoints and logs, and all read. Under SLURM,
-`srun python examples/pretrain.py ...` is enough on each backend. Otherwise:
+`srun keras-vicregl pretrain ...` is enough on each backend. Otherwise:
 
 | backend | what says who is who |
 |---|---|
@@ -158,8 +158,8 @@ that nobody sees it wait.
 ## A TPU
 
 ```shell
-TPU_NAME=local python examples/pretrain.py --recipe convnext_small ...
-python examples/pretrain.py --recipe convnext_small --backend jax ...
+TPU_NAME=local keras-vicregl pretrain --recipe convnext_small ...
+keras-vicregl pretrain --recipe convnext_small --backend jax ...
 ```
 
 *This has not been run on a TPU.* What can be checked without one is: the step

@@ -459,12 +459,21 @@ channels, stretched, and `bands=0` one of them in grey.
 
 ## From the shell
 
-`examples/pretrain.py` trains, stops and goes on in the same way. Of a folder it
-takes the one in it that `--split` names, by default `train`:
+The command that comes with the package trains, stops and goes on in the same
+way. Of a folder alone it chooses a recipe and a batch, by the number and size of
+the images and the memory, and says why:
 
 ```shell
-python examples/pretrain.py --recipe resnet50_one_gpu --data my_images/ \
-    --epochs 300 --model expander_units=[1024,1024,1024]
+keras-vicregl pretrain my_images/
+```
+
+(In a clone of the repository, `python examples/pretrain.py my_images/`.) It
+takes the folders in it that `--split` names, as `train+val`, by default `train`
+where there is one; anything of a recipe can be said in another way:
+
+```shell
+keras-vicregl pretrain my_images/ --recipe resnet50_one_gpu --epochs 300 \
+    --model expander_units=[1024,1024,1024] --views size=192
 ```
 
 With a folder a class in `my_images/train/` and `my_images/test/`,
@@ -473,12 +482,12 @@ With a folder a class in `my_images/train/` and `my_images/test/`,
 ## Without TensorFlow
 
 This page runs without TensorFlow as it stands: Pillow decodes the files then,
-in threads, and the model makes the views. The script does so by
-`--views on=device`. Order and views of a seed are the same with and without it, so that a run may go
-on on another machine. Images larger than 512 px are made smaller to fit,
-unless `view_batches(canvas=(height, width))` makes room for them: a canvas
-costs memory on the device for every image, however small. Evaluations need
-nothing else.
+in threads, and the model makes the views. The command does so by itself, and
+elsewhere with `--views on=device`. Order and views of a seed are the same with
+and without it, so that a run may go on on another machine. Images larger than
+512 px are made smaller to fit, unless `view_batches(canvas=(height, width))`
+makes room for them: a canvas costs memory on the device for every image,
+however small. Evaluations need nothing else.
 
 A data set and a loader of yours, with crops of their own or not: [Your own
 loader](your_own_loader.md). Several GPUs or machines: [Pretraining on many

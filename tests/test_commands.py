@@ -20,6 +20,7 @@ import textwrap
 import pytest
 
 import keras_vicregl
+from keras_vicregl.commands.main import make_parser
 from keras_vicregl.recipes import RECIPES
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -160,6 +161,41 @@ def test_commands_are_found():
     ]
     with pytest.raises(ValueError, match="--knn-every"):
         parsed("examples/pretrain.py", ["--recipe", "scenes", "--knn-every"])
+
+
+def lines_of(text):
+    """Arguments of the command of the package, where it begins a line."""
+    text = re.sub(r"\\\n\s*", "", text)
+    found = re.findall(
+        r"^ *(?:keras-vicregl|torchrun [^\n]*-m keras_vicregl) ([^\n]+)$",
+        text,
+        re.M,
+    )
+    return [
+        [word for word in shlex.split(each, comments=True) if word != "..."]
+        for each in found
+    ]
+
+
+LINES = {
+    name: lines for name, text in DOCUMENTS.items() if (lines := lines_of(text))
+}
+
+
+@pytest.mark.parametrize("name", LINES)
+def test_commands_take_the_arguments(name, capsys):
+    for arguments in LINES[name]:
+        try:
+            make_parser().parse_args(arguments)
+        except SystemExit:
+            raise AssertionError((arguments, capsys.readouterr().err)) from None
+
+
+def test_lines_are_found():
+    assert {"README.md", "keras_vicregl/commands/embed.py"} <= set(LINES)
+    assert lines_of("x\n    keras-vicregl a \\\n  --b ...") == [["a", "--b"]]
+    with pytest.raises(SystemExit):
+        make_parser().parse_args(["pretrain", "x", "--knn-every", "5"])
 
 
 def options_of(text):

@@ -44,6 +44,7 @@ ROOMS = {
     "evaluation": ("features", "classification", "segmentation", "detection"),
     "visualization": ("matches",),
     "training": ("saving", "progress"),
+    "commands": ("given", "pretraining", "evaluating"),
 }
 
 

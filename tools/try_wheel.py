@@ -7,7 +7,8 @@ With the backend tensorflow the wheel comes with all it asks for; with jax and
 torch without TensorFlow and keras-cv: `--no-deps`, and what is needed beside.
 What is tried, outside of the repository: version and help, `doctor`, `recipes`,
 two steps of a pretraining from arrays and one from a folder of images, its
-evaluation, `inspect`, `embed`, an export, and that what is missing is told.
+evaluation, `inspect`, `embed`, an export, and that what is missing is told;
+then the way of a newcomer: `pretrain` of a folder, longer, and `evaluate`.
 """
 
 import argparse
@@ -104,6 +105,14 @@ def main():
         run(command, "inspect", "run-folder")
         features = ("--output", "features.npz", "--size", "32")
         run(command, "embed", "backbone.keras", "images", *features)
+        short = ("--epochs", "1", "--views", "size=32", "--model")
+        short += ("num_matches=[4,2]", "expander_units=[16,16]")
+        run(command, "pretrain", "images", *short)
+        run(command, "pretrain", "images", *short, "--epochs", "2")
+        judged = ("--train-split", "none", "--test-split", "none")
+        judged += ("--size", "32", "--options", "knn.k=3")
+        run(command, "evaluate", "runs/images", "images", *judged)
+        run(command, "evaluate", "runs/images", "nowhere", code=2)
         has_tensorflow = arguments.backend == "tensorflow"
         code = 0 if has_tensorflow else 1
         run(command, "export", "backbone.keras", "served", code=code)

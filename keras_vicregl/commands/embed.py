@@ -21,15 +21,17 @@ import os
 import pathlib
 import shutil
 import sys
-import time
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from keras_vicregl.commands.models import any_model_file
+from keras_vicregl.commands.given.models import any_model_file
 from keras_vicregl.commands.problems import UsageError
 from keras_vicregl.commands.starting import BACKENDS, start
+
+if TYPE_CHECKING:
+    from keras_vicregl.evaluation.progress import Progress
 
 SUMMARY = "pooled features of a folder's images, or maps, with names"
 
@@ -74,6 +76,7 @@ def run(arguments: argparse.Namespace) -> None:
     from keras_vicregl.checkpoints import load_backbone
     from keras_vicregl.data import load
     from keras_vicregl.evaluation.features.middles import middle
+    from keras_vicregl.evaluation.progress import Progress
     from keras_vicregl.storage.files import check_writable
 
     cut = middle(arguments.size, arguments.resize)
@@ -99,7 +102,7 @@ def run(arguments: argparse.Namespace) -> None:
     )
     if parts.done:
         print(f"{parts.done} images are done already.", file=sys.stderr)
-    progress = _Progress(len(names), parts.done)
+    progress = Progress(len(names), done=parts.done, patience=0)
     embed = _Embedding(model, arguments)
     for first in range(parts.done, len(names), _PART):
         indices = range(first, min(first + _PART, len(names)))
@@ -120,7 +123,7 @@ def _embedded(
     indices: range,
     cut: Any,
     embed: _Embedding,
-    progress: _Progress,
+    progress: Progress,
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Numbers of images that can be read, and their features, in order."""
     from keras_vicregl.data.streams.ahead import in_order
@@ -305,45 +308,3 @@ def _digest_of_file(path: pathlib.Path) -> str:
         if each.is_file():
             digest.update(each.read_bytes())
     return digest.hexdigest()
-
-
-class _Progress:
-    """How far it is: a line in a terminal, elsewhere one every tenth."""
-
-    def __init__(self, count: int, done: int) -> None:
-        self._count, self._first, self._told = count, done, done
-        self._begun = self._last = time.monotonic()
-        self._live = sys.stderr.isatty()
-
-    def advance(self, done: int) -> None:
-        """Says that so many images are done."""
-        now = time.monotonic()
-        if self._live:
-            if now - self._last < 0.5 and done < self._count:
-                return
-        elif done - self._told < self._count / 10 and done < self._count:
-            return
-        if done == self._told:
-            return
-        self._last, self._told = now, done
-        speed = (done - self._first) / max(now - self._begun, 1e-9)
-        left = (self._count - done) / max(speed, 1e-9)
-        text = (
-            f"{done:,}/{self._count:,} images, {speed:.0f} a second, "
-            f"{left:.0f} s left"
-        )
-        print(
-            f"\r{text:78}" if self._live else text,
-            end="" if self._live else "\n",
-            file=sys.stderr,
-            flush=True,
-        )
-
-    def say(self, text: str) -> None:
-        """A line of its own."""
-        print(("\r" if self._live else "") + text, file=sys.stderr)
-
-    def end(self) -> None:
-        """Ends the line."""
-        if self._live:
-            print(file=sys.stderr)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 
-from keras_vicregl.commands.starting import BACKENDS, start
+from keras_vicregl.commands.starting import BACKENDS, quiet, start
 
 SUMMARY = "a backbone as SavedModel, ONNX, .pth or .keras"
 
@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> None:
     import keras
 
     from keras_vicregl.checkpoints import check_export, export
-    from keras_vicregl.commands.models import keras_file
+    from keras_vicregl.commands.given.models import keras_file
     from keras_vicregl.models.backbones import as_backbone
 
     path = keras_file(arguments.model)
@@ -46,7 +46,8 @@ def run(arguments: argparse.Namespace) -> None:
     model = as_backbone(keras.saving.load_model(path, compile=False))
     is_weights = arguments.path.endswith(".pth")
     raw = arguments.raw or is_weights
-    export(model, arguments.path, preprocessing=not raw)
+    with quiet():
+        export(model, arguments.path, preprocessing=not raw)
     images = "normalised images" if raw else "images as they are in files"
     who = "The network that loads its weights" if is_weights else "It"
     print(f"{arguments.path} is written. {who} takes {images}.")

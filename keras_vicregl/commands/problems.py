@@ -5,17 +5,48 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import sys
 import traceback
+import warnings
 from collections.abc import Iterator
+from typing import TextIO
 
 from keras_vicregl._running import PROGRAM
 
 FAILURE, USAGE = 1, 2
 
 
+# Errors that are no mistakes of this program's, as far as one can know.
+_TOLD = (
+    ArithmeticError,
+    ImportError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+
+
 class UsageError(Exception):
     """Arguments that nothing can be made of."""
+
+
+# What backends say where memory is full.
+_MEMORY = re.compile(
+    "out of memory|RESOURCE_EXHAUSTED|OOM when allocating", re.IGNORECASE
+)
+_FOREIGN = (
+    "tensorflow",
+    "jax",
+    "jaxlib",
+    "torch",
+    "onnxruntime",
+    "wandb",
+    "mlflow",
+)
 
 
 def told(error: BaseException) -> str:
@@ -26,10 +57,36 @@ def told(error: BaseException) -> str:
             what = "the disk is full"
         where = f": {error.filename}" if error.filename else ""
         return f"{what}{where}"
-    if isinstance(error, MemoryError):
-        return "memory is full: take a smaller --batch-size."
     text = str(error) or type(error).__name__
+    if isinstance(error, MemoryError) or (
+        _is_foreign(error) and _MEMORY.search(text)
+    ):
+        return "memory is full: take a smaller --batch-size."
+    if _is_foreign(error):
+        text = _said_within(text)
+    absent = re.search(r"No module named '(\w+)", text)
+    if absent:
+        package = absent[1].replace("_", "-")
+        text = f"{absent[0]}': pip install {package}"
     return " ".join(text.split())
+
+
+def _is_foreign(error: BaseException) -> bool:
+    """Whether it is of a class of a framework's own."""
+    kinds = type(error).__mro__
+    return any(kind.__module__.partition(".")[0] in _FOREIGN for kind in kinds)
+
+
+def _said_within(text: str) -> str:
+    """What Python said where a pipeline of TensorFlow called it.
+
+    TensorFlow puts its own words before, and the traceback and the names of
+    nodes after it.
+    """
+    text = re.sub(r"\{\{function_node [^}]*\}\}\s*", "", text)
+    said = text.partition("Traceback (most recent call last)")[0]
+    said = said.partition("[[")[0].strip() or text
+    return re.sub(r"^(\w+Error|\w+Exception):\s*", "", said)
 
 
 @contextlib.contextmanager
@@ -52,23 +109,41 @@ def exit_codes(command: str, with_traceback: bool) -> Iterator[None]:
         _tell(command, error, with_traceback)
         print(f"See {PROGRAM} {command} --help.", file=sys.stderr)
         sys.exit(USAGE)
-    except (
-        ArithmeticError,
-        ImportError,
-        LookupError,
-        MemoryError,
-        OSError,
-        RuntimeError,
-        TypeError,
-        ValueError,
-    ) as error:
+    except Exception as error:
+        if not isinstance(error, _TOLD) and not _is_foreign(error):
+            raise
         _tell(command, error, with_traceback)
-        if not with_traceback:
+        # Of these it does not matter where they came from.
+        if not with_traceback and not isinstance(error, ImportError | OSError):
             print(
                 f"({PROGRAM} --traceback {command} ... says where.)",
                 file=sys.stderr,
             )
         sys.exit(FAILURE)
+
+
+@contextlib.contextmanager
+def told_warnings() -> Iterator[None]:
+    """Has warnings said in a line, without the place in the code."""
+    before = warnings.showwarning
+
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        if issubclass(category, DeprecationWarning):
+            before(message, category, filename, lineno, file, line)
+            return
+        text = " ".join(str(message).split())
+        print(f"warning: {text}", file=file or sys.stderr, flush=True)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
 
 
 def _tell(command: str, error: Exception, with_traceback: bool) -> None:

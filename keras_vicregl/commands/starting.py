@@ -22,6 +22,7 @@ _PACKAGES = ("checkpoints", "recipes")
 _NOISE = re.compile(
     r"^([IW]\d{4} |WARNING: All log messages before absl|"
     r"To enable the following instructions|"
+    r"W\d{4} .*torchvision is not installed|"
     r"E\d{4} .*(oneDNN supports|cuInit|cuda_(dnn|fft|blas)|"
     r"computation_placer))"
 )
@@ -58,7 +59,8 @@ def start(
             "there)."
         )
     os.environ["KERAS_BACKEND"] = backend
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # TensorFlow says its errors in exceptions as well.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with quiet():
         if torch:
             # Slow after TensorFlow.

@@ -26,7 +26,12 @@ from keras_vicregl.distribution.collectives import (
 from keras_vicregl.distribution.environment.auto import STRATEGIES, auto
 from keras_vicregl.distribution.environment.determinism import deterministic
 from keras_vicregl.distribution.environment.setup import Setup
-from keras_vicregl.distribution.memory import peak_memory
+from keras_vicregl.distribution.memory import (
+    devices,
+    free_memory,
+    has_accelerator,
+    peak_memory,
+)
 from keras_vicregl.distribution.processes import (
     end_together,
     gather_from_processes,
@@ -39,8 +44,11 @@ __all__ = [
     "Setup",
     "auto",
     "deterministic",
+    "devices",
     "end_together",
+    "free_memory",
     "gather_from_processes",
+    "has_accelerator",
     "peak_memory",
     "process_count",
     "process_index",

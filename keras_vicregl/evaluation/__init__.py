@@ -27,6 +27,7 @@ from keras_vicregl.evaluation.features.extraction import (
 )
 from keras_vicregl.evaluation.features.image_batches import image_batches
 from keras_vicregl.evaluation.features.rank import effective_rank
+from keras_vicregl.evaluation.progress import show_progress
 from keras_vicregl.evaluation.segmentation.confusion import (
     class_iou,
     confusion_matrix,
@@ -64,6 +65,7 @@ __all__ = [
     "label_subset",
     "mean_iou",
     "normalize_images",
+    "show_progress",
     "train_detection",
     "train_segmentation",
 ]

@@ -12,6 +12,7 @@ import keras
 from keras_vicregl.models import VICRegL
 from keras_vicregl.models.backbones import backbone as named_backbone
 from keras_vicregl.optimizers import LARS, AdamW, warmup_cosine
+from keras_vicregl.recipes.view_groups import FIELDS, changed_groups
 from keras_vicregl.views import MultiView
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
@@ -113,12 +114,18 @@ class Recipe:
         """The layer that makes the recipe's views.
 
         Args:
-            **overrides: arguments of `MultiView` that replace the recipe's.
-                With other `channels` than 3, saturation, hue and grayscale,
-                which these do not have, are 0.
+            **overrides: arguments of `MultiView` that replace the recipe's,
+                and those of `ViewGroup` for its groups of views: `size=96`, or
+                where there are several groups a list of one value each,
+                `size=[160, 64]`. With other `channels` than 3, saturation, hue
+                and grayscale, which these do not have, are 0.
 
         Returns:
             A `MultiView`.
+
+        Raises:
+            ValueError: if an argument is outside what it may be, or there are
+                several groups and one value.
 
         Example:
 
@@ -128,8 +135,15 @@ class Recipe:
         ... )
         >>> views.brightness, views.hue
         (0.4, 0.0)
+        >>> views = RECIPES["stl10"].make_views(size=64)
+        >>> views.groups[0].size
+        (64, 64)
         """
         views = _thawed(self.views)
+        of_groups = {k: overrides.pop(k) for k in FIELDS if k in overrides}
+        if of_groups:
+            groups = _thawed(_frozen(overrides.get("groups", views["groups"])))
+            overrides["groups"] = changed_groups(groups, of_groups)
         if overrides.get("channels", 3) != 3:
             views |= dict.fromkeys(("saturation", "hue", "grayscale"), 0.0)
             for name in ("mean", "std"):

@@ -38,13 +38,16 @@ def count_batches(batches: Any) -> float | None:
         return None
 
 
-def steps_of(make_batches: Callable[..., Any]) -> int:
+def steps_of(batches: Any) -> int:
     """Steps in an epoch where nobody says how many.
+
+    Args:
+        batches: of a whole epoch.
 
     Raises:
         ValueError: if the batches do not tell.
     """
-    count = count_batches(make_batches(start=(0, 0)))
+    count = count_batches(batches)
     if count in (None, math.inf):
         raise ValueError(
             f"The batches have {'no end' if count else 'no known length'}: how "
@@ -79,6 +82,7 @@ def batches_for_fit(
     position: Position,
     steps: int,
     look: bool = False,
+    made: Any = None,
 ) -> tuple[Any, int | None]:
     """Batches from a position on, of which `fit` makes the epochs asked for.
 
@@ -88,6 +92,7 @@ def batches_for_fit(
             `fit` of the rest of it alone.
         steps: of a whole epoch.
         look: whether to look where batches begin that are not this package's.
+        made: what `make_batches(start=(0, 0))` has returned, if it was called.
 
     Returns:
         Batches, and `steps_per_epoch` of `fit`.
@@ -95,7 +100,9 @@ def batches_for_fit(
     Raises:
         ValueError: if there are more or fewer batches than steps.
     """
-    batches = make_batches(start=tuple(position))
+    batches = made if not any(position) else None
+    if batches is None:
+        batches = make_batches(start=tuple(position))
     count, left = count_batches(batches), steps - position.step
     # Another length tells enough.
     look = look and any(position) and count in (None, math.inf, left)

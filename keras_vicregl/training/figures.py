@@ -24,10 +24,12 @@ from keras_vicregl.evaluation.classification.linear import check_linear
 from keras_vicregl.evaluation.features.extraction import pooled_features
 from keras_vicregl.evaluation.features.image_batches import (
     common_size,
+    image_count,
     label_in_batches,
 )
+from keras_vicregl.evaluation.progress import counted
 from keras_vicregl.evaluation.segmentation.linear import check_segmentation
-from keras_vicregl.views.keys import LABELS, MASKS, NO_LABEL
+from keras_vicregl.views.keys import IMAGES, LABELS, MASKS, NO_LABEL
 
 if TYPE_CHECKING:
     from keras_vicregl.data import ImageSource
@@ -231,7 +233,10 @@ class FeatureEvaluation:
     ) -> Features:
         """Labels that there are, and masks, as far as they are needed."""
         found = {key: [] for key in self._keys()}
-        for number, batch in enumerate(batches):
+        read = counted(
+            batches, "looking at images", "images", image_count(batches), _rows
+        )
+        for number, batch in enumerate(read):
             if number == 0:
                 self._features(model, [batch])
             for key, values in found.items():
@@ -283,6 +288,10 @@ def _rank(
     train: Features, test: Features, arguments: Mapping[str, Any]
 ) -> dict[str, float]:
     return {"": effective_rank(pooled_features(train["features"]))}
+
+
+def _rows(batch: Features) -> int:
+    return len(batch[IMAGES])
 
 
 class _OfFeatures(NamedTuple):

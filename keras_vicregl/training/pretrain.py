@@ -8,7 +8,7 @@ import pathlib
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -60,6 +60,7 @@ from keras_vicregl.training._leaving_out import (
     LeaveOut,
     check_skipping,
 )
+from keras_vicregl.training.environment import surroundings
 from keras_vicregl.training.evaluation import Evaluation
 from keras_vicregl.training.interruption import StopSignals, TrainingInterrupted
 from keras_vicregl.training.log import TrainingLog
@@ -91,7 +92,7 @@ def pretrain(
     validation_data: Any = None,
     callbacks: Sequence[keras.callbacks.Callback] = (),
     continue_stopped: bool = False,
-    allow_changes: bool = False,
+    allow_changes: bool | Collection[str] = False,
     skip_nonfinite: int = 0,
     verbose: str | int = "auto",
 ) -> dict[str, list[float]]:
@@ -147,8 +148,11 @@ def pretrain(
     `output` gets:
 
     - `checkpoints/`: the last two, see `TrainingCheckpoint`;
-    - `epochs.jsonl`, `steps.jsonl`, `events.jsonl`: see `TrainingLog`; with an
-      event "first step" and its `seconds`, compilation included;
+    - `epochs.jsonl`, `steps.jsonl`, `events.jsonl`: see `TrainingLog`; the last
+      begins with versions, devices, the commit of the present folder, if it is
+      in a repository, and the command, each time that training begins or goes
+      on; and has an event "first step" with its `seconds`, compilation
+      included;
     - `curves.png`, where matplotlib is installed;
     - `tensorboard/`, where TensorBoard is installed.
 
@@ -206,13 +210,17 @@ def pretrain(
         continue_stopped: whether a training that a callback has stopped goes
             on.
         allow_changes: whether optimizer and batches may be others than those
-            that training began with, see above.
+            that training began with, see above; or names of what may, as the
+            error has them: `["optimizer.learning_rate"]` stands for a rate and
+            for all of a schedule.
         skip_nonfinite: how many batches may be left out, see above.
-        verbose: `"auto"` or 1: a line of at most 100 characters is kept up to
-            date in a terminal, see `ProgressLine`; elsewhere - in files, in
-            notebooks - there is one an epoch, as with 2 everywhere. 0: none.
-            The first process prints. Where training goes on from a
-            checkpoint, "resumed after 6 epochs and 7 batches" comes first.
+        verbose: `"auto"` or 1: how long it will take is said after the first
+            steps, if that is a minute or more, and a line of at most 100
+            characters is kept up to date in a terminal, see `ProgressLine`;
+            elsewhere - in files, in notebooks - there is one an epoch, as with
+            2 everywhere. 0: none. The first process prints. Where training goes
+            on from a checkpoint, "resumed after 6 epochs and 7 batches" comes
+            first.
 
     Returns:
         By name a value an epoch, from the first on, as in `epochs.jsonl`.
@@ -262,8 +270,10 @@ def pretrain(
         )
     output = pathlib.Path(output)
     is_chief = process_index(model) == 0
+    whole = None
     if steps_per_epoch is None:
-        steps_per_epoch = steps_of(make_batches)
+        whole = make_batches(start=(0, 0))
+        steps_per_epoch = steps_of(whole)
     # All processes take the word of the first, which writes.
     begun = int(is_chief and has_trained(output))
     begun = any(gather_from_processes(begun, model))
@@ -333,20 +343,27 @@ def pretrain(
     if not is_over and checkpoint.position.step < steps_per_epoch:
         # What they lack is known before anything is written.
         batches = batches_for_fit(
-            make_batches, checkpoint.position, steps_per_epoch, look=True
+            make_batches,
+            checkpoint.position,
+            steps_per_epoch,
+            look=True,
+            made=whole,
         )
     if is_chief:
         check_writable(output)
     if checkpoint.path:
-        line.say(f"resumed after {_in_words(checkpoint.position)}")
+        done = checkpoint.position.epoch >= epochs
+        line.say(
+            f"resumed after {_in_words(checkpoint.position)}"
+            + ": nothing is left to train" * done
+        )
     elif was_tried:
         line.say("begun anew: no step had been trained in this folder")
     log.event(
         "resumed" if checkpoint.path else "started",
         epoch=checkpoint.position.epoch,
         step=checkpoint.position.step,
-        backend=keras.backend.backend(),
-        keras=keras.__version__,
+        **surroundings(),
     )
     reason = "as before"
     try:

@@ -2,11 +2,17 @@
 
 import subprocess
 import sys
+import warnings
 
 import pytest
 
 from keras_vicregl.commands import problems, starting
-from keras_vicregl.commands.main import COMMANDS, main, make_parser
+from keras_vicregl.commands.main import (
+    COMMANDS,
+    main,
+    make_parser,
+    run_alone,
+)
 
 
 def shell(*arguments, python=()):
@@ -50,6 +56,11 @@ def test_what_is_wrong_is_told_in_a_sentence(capsys):
     assert end.value.code == 2
 
 
+def of_a_framework(module, text):
+    """An error of a class of its own, derived from no common one."""
+    return type("TheirError", (Exception,), {"__module__": module})(text)
+
+
 @pytest.mark.parametrize(
     ("error", "code", "sentence"),
     [
@@ -60,6 +71,22 @@ def test_what_is_wrong_is_told_in_a_sentence(capsys):
         (MemoryError(), 1, "smaller --batch-size"),
         (ImportError("needs it: pip install it"), 1, "x: needs it: pip"),
         (KeyboardInterrupt(), 130, "x: stopped."),
+        (ImportError("No module named 'keras_cv'"), 1, "pip install keras-cv"),
+        (
+            of_a_framework(
+                "tensorflow.python.framework.errors_impl",
+                "{{function_node __wrapped__IteratorGetNext}} ValueError: "
+                "Could not read a.jpg.\nTraceback (most recent call last):\n"
+                '  File "b.py", line 2, in c\n\n\t [[{{node PyFunc}}]]',
+            ),
+            1,
+            "x: Could not read a.jpg.\n",
+        ),
+        (
+            of_a_framework("torch", "CUDA out of memory. Tried to allocate"),
+            1,
+            "smaller --batch-size",
+        ),
     ],
 )
 def test_exit_codes(error, code, sentence, capsys):
@@ -69,6 +96,41 @@ def test_exit_codes(error, code, sentence, capsys):
     said = capsys.readouterr().err
     assert sentence in said
     assert "Traceback" not in said
+
+
+def test_a_mistake_of_the_program_is_not_hidden():
+    with pytest.raises(AttributeError), problems.exit_codes("x", False):
+        raise AttributeError("so")
+
+
+def test_warnings_are_a_line(capsys):
+    with problems.told_warnings():
+        warnings.warn("two\n lines", RuntimeWarning, stacklevel=1)
+    assert capsys.readouterr().err == "warning: two lines\n"
+
+
+@pytest.mark.parametrize("name", ["pretrain", "evaluate"])
+def test_scripts_have_the_help_of_a_command(name, capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", "--help"])
+    with pytest.raises(SystemExit):
+        run_alone(name)
+    alone = capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        make_parser().parse_args([name, "--help"])
+    assert capsys.readouterr().out == alone
+
+
+def test_what_is_rarely_needed_has_help_too(capsys):
+    with pytest.raises(SystemExit):
+        make_parser().parse_args(["pretrain", "--help-all"])
+    assert "--skip-nonfinite N" in capsys.readouterr().out
+
+
+def test_the_traceback_may_be_asked_for_anywhere():
+    for words in (["--traceback", "pretrain", "x"], ["pretrain", "x"]):
+        asked = make_parser().parse_args(words).traceback
+        assert asked == ("--traceback" in words)
+    assert make_parser().parse_args(["pretrain", "--traceback"]).traceback
 
 
 def test_a_traceback_on_request(capsys):

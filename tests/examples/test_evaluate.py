@@ -45,22 +45,37 @@ def model():
     return made
 
 
+@pytest.fixture(scope="module")
+def saved(model, tmp_path_factory):
+    """A SavedModel, which takes PyTorch a process of TensorFlow."""
+    folder = tmp_path_factory.mktemp("saved") / "saved"
+    export(model, folder)
+    return folder
+
+
 def run(script, monkeypatch, *arguments):
     monkeypatch.setattr(sys, "argv", ["evaluate.py", *map(str, arguments)])
-    script.main()
+    with pytest.raises(SystemExit) as end:
+        script.main()
+    return end.value.code
 
 
 @pytest.mark.parametrize("form", ["converted", "backbone.keras", "saved"])
-def test_every_form_of_a_model(script, model, form, tmp_path, monkeypatch):
+def test_every_form_of_a_model(
+    script, model, saved, form, tmp_path, monkeypatch
+):
     output = tmp_path / "figures.json"
     if form == "converted":
         pytest.importorskip("torch")
         save_checkpoint(model, tmp_path / "model.pth")
         given = ["small_resnet", "--weights", tmp_path / "model.pth"]
+    elif form == "saved":
+        given = [saved]
     else:
         export(model, tmp_path / form)
         given = [tmp_path / form]
-    run(script, monkeypatch, *given, *ARGUMENTS, "--output", output)
+    given += [*ARGUMENTS, "--output", output]
+    assert run(script, monkeypatch, *given) == 0
     found = json.loads(output.read_text())
 
     features = [
@@ -110,7 +125,7 @@ TRAINED = {
 def test_protocols_that_train(script, model, protocol, tmp_path, monkeypatch):
     model.save(tmp_path / "model.keras")
     output = tmp_path / "figures.json"
-    run(
+    code = run(
         script,
         monkeypatch,
         *(tmp_path / "model.keras", *ARGUMENTS[:4]),
@@ -118,22 +133,51 @@ def test_protocols_that_train(script, model, protocol, tmp_path, monkeypatch):
         *("--options", *TRAINED[protocol], "--backend", "torch"),
         *("--output", output),
     )
+    assert code == 0
     figures = json.loads(output.read_text())[protocol]
     main_figure = {"train_segmentation": "mean_iou", "detection": "ap"}
     assert 0 <= figures[main_figure.get(protocol, "top1")] <= 1
 
 
-def test_what_cannot_be(script, model, tmp_path, monkeypatch, capsys):
-    export(model, tmp_path / "saved")
+def test_what_cannot_be(script, saved, tmp_path, monkeypatch, capsys):
+    (tmp_path / "weights.pth").touch()
+    (tmp_path / "empty").mkdir()
+    head = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    head.save(tmp_path / "head.keras")
     for arguments, message in (
         (["resnet5"], "no exported backbone at resnet5.*small_resnet"),
-        ([tmp_path / "saved", "--weights", "x"], "needs the name of a backb"),
-        ([tmp_path / "saved", "--protocols", "finetuning"], "be trained on"),
+        ([saved, "--weights", "x"], "needs the name of a backb"),
+        ([saved, "--protocols", "finetuning"], "be trained on"),
         (["small_resnet", "--options", "knn=3"], "not PROTOCOL.NAME"),
+        (["small_resnet", "--options", "knn.kk=3"], "knn has no 'kk'"),
+        (["small_resnet", "--options", "knn.k=300"], "knn .*k"),
+        (["small_resnet", "--limit", "0"], "--limit must be 1"),
+        (["small_resnet", "--output", tmp_path], "is a folder, not a file"),
+        (["small_resnet", "--weights", "no.pth"], "--weights: "),
+        ([tmp_path / "weights.pth"], "holds weights alone"),
+        ([tmp_path / "empty"], "must be a .keras or .onnx"),
+        ([tmp_path / "head.keras"], "is no backbone"),
         (["small_resnet", "--protocols", "detection"], "needs --size"),
     ):
-        with pytest.raises(SystemExit):
-            run(script, monkeypatch, *arguments, *ARGUMENTS[:4])
+        assert run(script, monkeypatch, *arguments, *ARGUMENTS[:4]) == 2
         message = message.split(".*")
         error = " ".join(capsys.readouterr().err.split())
         assert all(part in error for part in message), error
+
+
+def test_limits_and_progress(script, model, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("keras_vicregl.evaluation.progress._PATIENCE", 0)
+    export(model, tmp_path / "model.keras")
+    given = [tmp_path / "model.keras", *ARGUMENTS, "--limit", "30"]
+    assert run(script, monkeypatch, *given, "--protocols", "knn") == 2
+    assert "not PROTOCOL.NAME" in capsys.readouterr().err
+    given += ["--protocols", "knn", "linear", "segmentation"]
+    assert run(script, monkeypatch, *given) == 0
+    said = capsys.readouterr()
+    assert "30 of digit_scenes/train: 30 images" in said.out
+    for line in (
+        "features: 30/30 images",
+        "linear classifier: 3/3 epochs",
+        "segmentation head: 2/2 epochs",
+    ):
+        assert line in said.err

@@ -3,6 +3,8 @@
 import importlib.util
 import json
 import pathlib
+import re
+import shutil
 import signal
 import sys
 
@@ -12,6 +14,8 @@ import pytest
 from backend_tools import eager_steps
 
 from keras_vicregl import checkpoints, recipes
+from keras_vicregl.commands.main import make_parser
+from keras_vicregl.commands.pretraining.arguments import NAMES, settled
 from keras_vicregl.training import TrainingLog, _callbacks, read_rows
 
 SCRIPT = pathlib.Path(__file__).parents[2] / "examples" / "pretrain.py"
@@ -23,6 +27,11 @@ ARGUMENTS = [
     *("--save-every", "2", "--log-every", "1", "--evaluate-every", "2"),
     *("--evaluate", "knn", "rank"),
 ]
+SCENES = [
+    *("--recipe", "scenes", "--data-options", "count=12"),
+    *("--model", "expander_units=[8,8]", "local_expander_units=[8,8]"),
+]
+EMA = ("--optimizer", "use_ema=true", "ema_momentum=2")
 
 
 @pytest.fixture(scope="module")
@@ -161,19 +170,59 @@ def test_formats_are_written_besides_the_keras_file(
     assert found == written
 
 
-def test_a_run_does_not_continue_with_other_settings(script, lives):
-    with pytest.raises(
-        ValueError, match=r"=None, now .*=0\.5.*--allow-changes"
-    ):
-        run(
-            script,
-            *ARGUMENTS,
-            *("--learning-rate", "0.5", "--output", lives[0]),
-        )
+def test_a_run_does_not_continue_with_other_settings(script, lives, capsys):
+    other = ("--learning-rate", "0.5", "--output", lives[0])
+    assert run(script, *ARGUMENTS, *other) == 2
+    said = capsys.readouterr().err.splitlines()
+    (told,) = (line for line in said if line.startswith("keras-vicregl"))
+    for part in ("rate=None, now", "rate=0.5", "--allow-changes"):
+        assert part in told
+
+
+def test_more_epochs_than_it_began_with(script, lives, capsys):
+    output = lives[0].with_name("longer")
+    shutil.copytree(lives[0], output)
+    longer = [*ARGUMENTS, "--epochs", "3", "--output", output]
+    assert run(script, *longer) == 0
+    told = capsys.readouterr().out
+    assert "epochs: 2 when it began, 3 now" in told
+    assert "resumed after 2 epochs and 0 batches" in told
+    assert "3/3" in told
+    rows = read_rows(output / "epochs.jsonl")
+    assert len(rows) == 3
+    assert rows[:2] == read_rows(lives[0] / "epochs.jsonl")
+    # The cosine of three epochs ends where that of two did.
+    np.testing.assert_allclose(rows[2]["learning_rate"], 5e-7, rtol=1e-3)
+    # What nobody says again stays what it was.
+    assert json.loads((output / "config.json").read_text())["epochs"] == 3
+    begun = list(ARGUMENTS)
+    del begun[begun.index("--epochs") : begun.index("--epochs") + 2]
+    assert run(script, *begun, "--output", output) == 0
+    assert "nothing is left to train" in capsys.readouterr().out
+
+
+def test_what_it_runs_on_is_known_from_the_log(lives):
+    first = read_rows(lives[0] / "events.jsonl")[0]
+    assert first["event"] == "started"
+    assert first["backend"] == keras.backend.backend()
+    assert first["versions"]["keras_vicregl"]
+    assert first["devices"]
+    assert first["command"].startswith("keras-vicregl pretrain --recipe scenes")
+
+
+def test_the_plan_is_said_first(script, lives, capsys):
+    assert run(script, *ARGUMENTS, "--output", lives[0]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    plan = {line.split()[0]: line for line in lines if line[0] != " "}
+    assert "24 of digit_scenes/train" in plan["images"]
+    assert plan["batch"].split()[1] == "8"
+    assert "6: 2 epochs of 3" in plan["steps"]
+    assert str(lives[0]) in plan["writes"]
+    assert max(map(len, lines)) <= 100
 
 
 def test_a_run_that_trained_nothing_leaves_its_folder(
-    script, tmp_path, monkeypatch
+    script, tmp_path, monkeypatch, capsys
 ):
     def fail(*arguments, **options):
         raise RuntimeError("in the first step")
@@ -182,33 +231,53 @@ def test_a_run_that_trained_nothing_leaves_its_folder(
     monkeypatch.setattr(module, "_fit", fail)
     for rate in ("0.5", "0.1"):
         arguments = [*ARGUMENTS, "--learning-rate", rate, "--output", tmp_path]
-        with pytest.raises(RuntimeError, match="in the first step"):
-            run(script, *arguments)
+        assert run(script, *arguments) == 1
+        assert "pretrain: in the first step" in capsys.readouterr().err
     config = json.loads((tmp_path / "config.json").read_text())
     assert config["learning_rate"] == 0.1
 
 
-def test_a_run_can_be_repeated_from_its_config(script, lives, monkeypatch):
+def test_a_run_can_be_repeated_from_its_config(lives):
     config = lives[0] / "config.json"
     arguments = ["--config", str(config), "--output", "again", "--seed", "5"]
-    monkeypatch.setattr(sys, "argv", ["pretrain.py", *arguments])
-    _, again = script.parse_arguments()
+    again = settled(make_parser().parse_args(["pretrain", *arguments]))
     expected = {**json.loads(config.read_text()), "seed": 5}
-    actual = vars(again)
-    assert actual.pop("config") == str(config)
-    assert actual.pop("output") == pathlib.Path("again")
-    assert actual == expected
+    assert {name: getattr(again, name) for name in NAMES} == expected
+    assert again.output == pathlib.Path("again")
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "--recipe or --config is needed"),
+        ([], "FOLDER is needed"),
+        (["nowhere"], "there is no folder 'nowhere'"),
+        ([__file__], "is a file, not a folder"),
         (["--recipe", "none"], "--recipe must be one of scenes"),
-        (["--recipe", "scenes", "--model", "alpha"], "is not NAME=VALUE"),
+        (["--config", "none.json"], "none.json: No such file"),
+        (["--config", __file__], "is no JSON"),
+        ([*SCENES, "--model", "alpha"], "is not NAME=VALUE"),
+        ([*SCENES, "--model", "alhpa=1"], "has no 'alhpa'.*Is 'alpha' meant"),
+        ([*SCENES, "--model", "backbone=mine.keras"], "no file 'mine.keras'"),
+        ([*SCENES, "--model", "alpha=2"], "--model: .*alpha"),
+        ([*SCENES, "--views", "sice=9"], "no 'sice'.*Is 'size' meant"),
+        ([*SCENES, "--views", "size=x"], "--views: size must be"),
+        ([*SCENES, "--optimizer", "decay=1"], "--optimizer has no 'decay'"),
+        ([*SCENES, *EMA], "--optimizer: .*ema"),
+        ([*SCENES, "--batch-size", "99"], "99 is more than the 12 images"),
+        ([*SCENES, "--limit", "0"], "--limit must be 1 or more"),
+        ([*SCENES, "--limit", "1"], "has 1 image: 2 are needed"),
+        ([*SCENES, "--epochs", "0"], "--epochs must be 1 or more"),
+        ([*SCENES, "--strategy", "all"], "--strategy: "),
+        ([*SCENES, "--output", __file__], "is a file, not a folder"),
+        ([*SCENES, "--evaluate", "segments"], "invalid choice"),
+        ([*SCENES, "--train-masks", "nowhere"], "images: .*masks"),
     ],
 )
-def test_bad_arguments(script, capsys, arguments, message):
+def test_bad_arguments(
+    script, capsys, arguments, message, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
     backend = ["--backend", keras.backend.backend()]
     assert run(script, *arguments, *backend) == 2
-    assert message in capsys.readouterr().err
+    assert re.search(message, capsys.readouterr().err)
+    assert not list(tmp_path.iterdir())

@@ -61,3 +61,18 @@ def peaks_of_memory() -> list[int]:
     # None on CPUs.
     told = (device.memory_stats() or {} for device in jax.local_devices())
     return [each[_PEAK] for each in told if _PEAK in each]
+
+
+def accelerators() -> list[str]:
+    return [
+        each.device_kind for each in jax.devices() if each.platform != "cpu"
+    ]
+
+
+def free_memory() -> list[int]:
+    told = (device.memory_stats() or {} for device in jax.local_devices())
+    return [
+        each["bytes_limit"] - each.get("bytes_in_use", 0)
+        for each in told
+        if "bytes_limit" in each
+    ]

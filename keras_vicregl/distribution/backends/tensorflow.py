@@ -2,6 +2,8 @@
 
 import contextlib
 import functools
+import shutil
+import subprocess
 from collections.abc import Sequence
 from typing import Any
 
@@ -158,6 +160,33 @@ def peaks_of_memory() -> list[int]:
                 device = f"{kind}:{number}"
                 peaks.append(tf.config.experimental.get_memory_info(device))
     return [int(peak["peak"]) for peak in peaks]
+
+
+def accelerators() -> list[str]:
+    found = [
+        device
+        for kind in ("GPU", "TPU")
+        for device in tf.config.get_visible_devices(kind)
+    ]
+    details = map(tf.config.experimental.get_device_details, found)
+    return [
+        facts.get("device_name", device.device_type)
+        for device, facts in zip(found, details, strict=True)
+    ]
+
+
+def free_memory() -> list[int]:
+    # TensorFlow tells what it has taken alone.
+    command = shutil.which("nvidia-smi")
+    if command is None:
+        return []
+    query = ("--query-gpu=memory.free", "--format=csv,noheader,nounits")
+    with contextlib.suppress(OSError, ValueError, subprocess.SubprocessError):
+        told = subprocess.run(
+            [command, *query], capture_output=True, text=True, check=True
+        )
+        return [2**20 * int(line) for line in told.stdout.split()]
+    return []
 
 
 @functools.lru_cache(maxsize=1)

@@ -148,3 +148,15 @@ def peaks_of_memory() -> list[int]:
     # Of devices that this process does not use it is 0.
     peaks = [torch.cuda.max_memory_allocated(device) for device in devices]
     return [peak for peak in peaks if peak]
+
+
+def accelerators() -> list[str]:
+    if torch.cuda.is_available():
+        count = torch.cuda.device_count()
+        return [torch.cuda.get_device_name(number) for number in range(count)]
+    return ["Apple's GPU"] * torch.backends.mps.is_available()
+
+
+def free_memory() -> list[int]:
+    # Of the device that this process uses.
+    return [torch.cuda.mem_get_info()[0]] if torch.cuda.is_available() else []

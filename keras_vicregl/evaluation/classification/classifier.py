@@ -10,6 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_vicregl.evaluation.progress import counted
 from keras_vicregl.models.backbones.copies import copy_of
 from keras_vicregl.models.plumbing import feature_channels
 from keras_vicregl.precision import FullPrecisionDense
@@ -113,7 +114,13 @@ class Classifier(keras.Model):
             )
         )
         # The batches come in their own order.
-        history = self.fit(batches, epochs=epochs, shuffle=False, verbose=0)
+        history = self.fit(
+            batches,
+            epochs=epochs,
+            shuffle=False,
+            verbose=0,
+            callbacks=[_Counted(epochs * len(batches))],
+        )
         return history.history["loss"][-1]
 
     @property
@@ -121,6 +128,23 @@ class Classifier(keras.Model):
         """Weights, and in the last row biases, (F + 1, heads * C)."""
         kernel, bias = map(ops.convert_to_numpy, self.heads.variables)
         return np.concatenate([kernel, bias[None]])
+
+
+class _Counted(keras.callbacks.Callback):
+    """Tells how far a training is, where that is wanted."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__()
+        self._steps = counted(range(steps), "training on crops", "steps")
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        """The step before is done."""
+        next(self._steps, None)
+
+    def on_train_end(self, logs: Any = None) -> None:
+        """Ends the line."""
+        next(self._steps, None)
+        self._steps.close()
 
 
 class SGD(keras.optimizers.Optimizer):

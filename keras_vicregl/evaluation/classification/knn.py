@@ -21,6 +21,7 @@ from keras_vicregl.evaluation.features.extraction import (
     normalize_images,
     train_and_test,
 )
+from keras_vicregl.evaluation.progress import counted
 from keras_vicregl.models.arguments import is_count
 from keras_vicregl.precision import matmul
 
@@ -176,7 +177,8 @@ def _nearest(
     transposed = ops.convert_to_tensor(bank.T)
     rows = max(1, _MAX_SIMILARITIES // len(bank))
     values, indices = [], []
-    for start in range(0, len(queries), rows):
+    starts = range(0, len(queries), rows)
+    for start in counted(starts, "neighbours", "blocks"):
         block = ops.convert_to_tensor(queries[start : start + rows])
         top = most_similar(block, transposed, k)
         values.append(ops.convert_to_numpy(top[0]))

@@ -28,6 +28,7 @@ from keras_vicregl.evaluation.features.extraction import (
     normalize_images,
     train_and_test,
 )
+from keras_vicregl.evaluation.progress import counted
 
 _MOMENTUM = 0.9
 _BLOCK = 16_384  # rows of scores at a time in float64
@@ -270,7 +271,7 @@ def _train(
     velocity = np.zeros_like(parameters)
     # The bias is the weight of a feature that is always 1.
     inputs = np.ones((batch_size, size + 1), np.float32)
-    for epoch in range(epochs):
+    for epoch in counted(range(epochs), "linear classifier", "epochs"):
         cosine = 1 + math.cos(math.pi * epoch / epochs)
         rates = np.asarray(learning_rates) * 0.5 * cosine
         rates = np.repeat(rates.astype(np.float32), num_classes)

@@ -28,6 +28,7 @@ from keras_vicregl.evaluation.features.extraction import (
     normalize_images,
     preprocess_for,
 )
+from keras_vicregl.evaluation.progress import counted
 from keras_vicregl.models.backbones.copies import copy_of
 from keras_vicregl.models.backbones.pyramid import PyramidBackbone
 from keras_vicregl.optimizers import AdamW, warmup_cosine
@@ -187,7 +188,7 @@ def train_detection(
             detector,
             detection_data.shuffled(train, batch_size, num_classes, rng),
         )
-        for _ in range(epochs)
+        for _ in counted(range(epochs), "detection", "epochs")
     ]
     return DetectionResult(
         detector.evaluate(test), detector, np.array(losses, np.float32)

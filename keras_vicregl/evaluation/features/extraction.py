@@ -21,6 +21,8 @@ from keras_vicregl.evaluation.features.batches import (
     select,
 )
 from keras_vicregl.evaluation.features.given import as_batches
+from keras_vicregl.evaluation.features.image_batches import image_count
+from keras_vicregl.evaluation.progress import counted
 from keras_vicregl.models.backbones.normalization import (
     resolved,
     takes_integers,
@@ -252,7 +254,10 @@ def extract_features(
     collected: dict[str, list[np.ndarray]] = {}
     rows = 0  # of the largest batch so far
     first, differ = None, False
-    for batch in batches(data, batch_size):
+    made = batches(data, batch_size)
+    for batch in counted(
+        made, "features", "images", image_count(data), _rows_of
+    ):
         images = batch.pop("images")
         rows = max(rows, len(images))
         first = images[:1] if first is None else first
@@ -423,6 +428,10 @@ def _features(
     maps = np.asarray(maps, np.float32)[:count]
     _check_features(maps, pooled=False)
     return maps
+
+
+def _rows_of(batch: Mapping[str, np.ndarray]) -> int:
+    return len(next(iter(batch.values())))
 
 
 def _all_are(images: np.ndarray, first: np.ndarray) -> bool:

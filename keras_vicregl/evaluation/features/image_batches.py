@@ -133,6 +133,15 @@ def as_labels(ignore_label: int | Sequence[int] | None) -> tuple[int, ...]:
     return tuple(np.atleast_1d(ignore_label).tolist())
 
 
+def image_count(data: Any) -> int | None:
+    """How many images there are, None where it is not known beforehand."""
+    if isinstance(data, ImageBatches):
+        return data.count
+    if isinstance(data, Mapping) and IMAGES in data:
+        return len(data[IMAGES])
+    return None
+
+
 class ImageBatches:
     """What `image_batches` returns."""
 
@@ -153,6 +162,11 @@ class ImageBatches:
         else:
             batches = self._of_examples()
         return map(self._with_ignored, batches)
+
+    @property
+    def count(self) -> int:
+        """Images, those that cannot be read included."""
+        return len(self._source)
 
     @property
     def ignore_label(self) -> int:

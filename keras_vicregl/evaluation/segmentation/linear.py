@@ -23,6 +23,7 @@ from keras_vicregl.evaluation.features.image_batches import (
     as_labels,
     label_in_batches,
 )
+from keras_vicregl.evaluation.progress import counted
 from keras_vicregl.evaluation.segmentation.confusion import confusion_matrix
 from keras_vicregl.evaluation.segmentation.head import (
     PixelCrossEntropy,
@@ -249,7 +250,7 @@ def _train(
         loss=PixelCrossEntropy(ignore_label),
     )
     rng = np.random.default_rng(seed)
-    for _ in range(epochs):
+    for _ in counted(range(epochs), "segmentation head", "epochs"):
         order = rng.permutation(len(maps))
         for step in range(steps):
             rows = order[step * batch_size : (step + 1) * batch_size]

@@ -14,6 +14,7 @@ from keras_vicregl.evaluation.features.extraction import (
     preprocess_for,
 )
 from keras_vicregl.evaluation.features.middles import middle
+from keras_vicregl.evaluation.progress import counted
 from keras_vicregl.evaluation.segmentation.augmentation import (
     Augmentation,
     crop_batches,
@@ -239,7 +240,10 @@ def _train(
     losses = np.zeros(protocol.iterations, np.float32)
     bar = keras.utils.Progbar(protocol.iterations, verbose=int(verbose))
     labelled = False
-    for step, (images, masks) in enumerate(batches):
+    made = enumerate(batches)
+    if not verbose:  # which has a bar
+        made = counted(made, "segmentation", "steps", protocol.iterations)
+    for step, (images, masks) in made:
         model.reset_metrics()
         loss = float(model.train_on_batch(images, masks))
         if not np.isfinite(loss):

@@ -14,11 +14,20 @@ import keras
 
 from keras_vicregl.distribution.memory import peak_memory
 from keras_vicregl.distribution.processes import process_index
-from keras_vicregl.training.progress.line import LONGEST, Seen, line
+from keras_vicregl.training.progress.line import (
+    LONGEST,
+    Seen,
+    duration,
+    line,
+    number,
+)
 from keras_vicregl.training.progress.speed import Speed
 
 # Seconds between two texts of a line.
 _PAUSE = 0.2
+# Steps, or seconds, after which it is known how long it will take, and how many
+# seconds are worth a line.
+_FIRST_STEPS, _FIRST_SECONDS, _WORTH_SAYING = 10, 30.0, 60.0
 # What `VICRegL` logs besides loss and terms, and people look at.
 _OF_STEPS = ("top1",)
 
@@ -61,6 +70,7 @@ class Line(keras.callbacks.Callback):
         self._given_file = file
         self._epoch = self._form = self._length = 0
         self._printed = -math.inf
+        self._begins: list[float] | None = []
         self._logs: tuple[int, dict[str, float]] = (-1, {})
 
     def say(self, text: str) -> None:
@@ -87,6 +97,7 @@ class Line(keras.callbacks.Callback):
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         """Says how far training is, in a terminal and not too often."""
         now = time.monotonic()
+        self._foretell(now)
         if not self._rewrites() or now - self._printed < _PAUSE:
             return
         self._printed = now
@@ -102,6 +113,25 @@ class Line(keras.callbacks.Callback):
         )
         self._write(f"\r{text:<{self._length}}")
         self._length = len(text)
+
+    def _foretell(self, now: float) -> None:
+        """Says once how long it will take, when the first steps are known."""
+        if self._begins is None or not self._verbose:
+            return
+        self._begins.append(now)
+        steps = len(self._begins) - 2  # without the first, which compiles
+        if steps < 2 or (
+            steps < _FIRST_STEPS and now - self._begins[1] < _FIRST_SECONDS
+        ):
+            return
+        step = (now - self._begins[1]) / steps
+        self._begins = None
+        left = self._speed.seconds_left()
+        if left is not None and left >= _WORTH_SAYING:
+            self.say(
+                f"about {duration(left)} to the last epoch, by {steps} steps "
+                f"of {number(step, 2)} s"
+            )
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Says what came out of the epoch."""

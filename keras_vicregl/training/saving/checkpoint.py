@@ -8,7 +8,7 @@ import math
 import os
 import pathlib
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -105,7 +105,7 @@ class TrainingCheckpoint(StepCounter):
         stop: signals after which it is saved and training stopped.
         allow_changes: whether class and configuration of the optimizer, those
             of the model, and the `facts`, may differ from those that training
-            began with.
+            began with; or names of what may, see `pretrain`.
         tell: gets the event "changed", with what it was and is, for each
             difference that is allowed, such as `TrainingLog.event`.
         anew: whether training begins anew, whatever checkpoints are there. Its
@@ -150,7 +150,7 @@ class TrainingCheckpoint(StepCounter):
         keep: int = 2,
         stateful: Mapping[str, Stateful] | None = None,
         stop: StopSignals | None = None,
-        allow_changes: bool = False,
+        allow_changes: bool | Collection[str] = False,
         tell: Callable[..., None] = lambda event, **what: None,
         anew: bool = False,
     ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 import keras
@@ -134,14 +134,15 @@ class Facts:
 
     Args:
         given: facts by part, besides those of the optimizer.
-        allow_changes: whether they may be others than it began with.
+        allow_changes: whether they may be others than it began with; or names
+            of those that may, which stand for all that is in them.
         tell: gets the event "changed" for each that is.
     """
 
     def __init__(
         self,
         given: Mapping[str, Mapping[str, Any]],
-        allow_changes: bool,
+        allow_changes: bool | Collection[str],
         tell: Callable[..., None],
     ) -> None:
         self._given = given
@@ -189,7 +190,9 @@ class Facts:
             for part, changed in found.items()
             for what, before, value in changed
         ]
-        if told and not self._allow_changes:
+        refused = [c for c in told if not self._may_change(c.what)]
+        if refused:
+            told = refused
             more = len(told) - _TOLD
             words = [*map(str, told[:_TOLD]), f"{more} more"]
             raise ValueError(
@@ -205,6 +208,14 @@ class Facts:
         same = {part: first[part] for part in first if not found.get(part)}
         self._first = {**now, **same}
         return [change.what for change in found.get("optimizer", ())]
+
+    def _may_change(self, what: str) -> bool:
+        if isinstance(self._allow_changes, bool):
+            return self._allow_changes
+        return any(
+            what == name or what.startswith(f"{name}.")
+            for name in self._allow_changes
+        )
 
     def _now(self, model: keras.Model) -> dict[str, Any]:
         # Those that it was compiled with, not what training has made of them.

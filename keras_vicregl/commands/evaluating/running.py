@@ -1,0 +1,167 @@
+"""An evaluation from what was typed to the figures."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from keras_vicregl.commands.evaluating.protocols import (
+    check_options,
+    figures_of,
+)
+from keras_vicregl.commands.given.data import (
+    TEST_SPLITS,
+    TRAIN_SPLITS,
+    find_split,
+    open_images,
+)
+from keras_vicregl.commands.given.evaluations import ON_FEATURES, TRAINED
+from keras_vicregl.commands.given.options import as_usage
+from keras_vicregl.commands.problems import UsageError
+
+_OF_LABELS = ("knn", "linear", "linear_augmented", "finetuning")
+_OF_MASKS = ("segmentation", "train_segmentation")
+
+
+def evaluate(settings: argparse.Namespace) -> None:
+    """Prints figures, and writes them where that was asked for.
+
+    Args:
+        settings: of `arguments.settled`.
+
+    Raises:
+        UsageError: if nothing can be made of a setting.
+    """
+    from keras_vicregl.evaluation import show_progress
+    from keras_vicregl.evaluation.detection.average_precision import (
+        import_pycocotools,
+    )
+    from keras_vicregl.storage.files import check_writable, write_text
+
+    # What is missing is said before anything is computed.
+    if "detection" in settings.options:
+        import_pycocotools()
+    model = find_model(settings)
+    check_options(settings)
+    sources = open_splits(settings)
+    if settings.output is not None:
+        try:
+            check_writable(settings.output.absolute().parent)
+        except OSError as error:
+            reason = os.strerror(error.errno or 0)
+            raise OSError(
+                error.errno,
+                f"figures cannot be written ({reason})",
+                str(settings.output),
+            ) from error
+    print(f"{settings.model} on {sources['train']!r}, {sources['test']!r}")
+    with show_progress():
+        figures = figures_of(model, sources, settings)
+    for protocol, values in figures.items():
+        for name, value in values.items():
+            print(f"{protocol:18} {name:20} {value:.4f}")
+    if settings.output is not None:
+        write_text(settings.output, json.dumps(figures, indent=1) + "\n")
+
+
+def find_model(settings: argparse.Namespace) -> Any:
+    """The model that is meant: a file, a run, or the name of a backbone.
+
+    Raises:
+        UsageError: if there is none, or the protocols cannot use it.
+    """
+    import keras
+
+    from keras_vicregl.checkpoints import load_backbone
+    from keras_vicregl.models.backbones import BACKBONES, backbone
+
+    if settings.model in BACKBONES:
+        with as_usage("--weights"):
+            try:
+                return backbone(settings.model, weights=settings.weights)
+            except FileNotFoundError as error:
+                raise UsageError(f"--weights: {error}") from error
+    if settings.weights:
+        raise UsageError("--weights needs the name of a backbone, not a file.")
+    try:
+        model = load_backbone(settings.model)
+    except (FileNotFoundError, ValueError) as error:
+        said = str(error).replace("`path`", "MODEL").rstrip(".") + "."
+        if not os.path.exists(settings.model):
+            said += f" Names of backbones are {', '.join(BACKBONES)}."
+        raise UsageError(said) from error
+    model = getattr(model, "backbone", model)  # of a whole VICRegL
+    trained = [name for name in settings.options if name in TRAINED]
+    if trained and not isinstance(model, keras.Model):
+        raise UsageError(
+            f"{', '.join(trained)}: a SavedModel or ONNX file cannot be "
+            f"trained on. Use its .keras file, or {', '.join(ON_FEATURES)}."
+        )
+    shape = getattr(model, "output_shape", None)
+    if isinstance(shape, tuple) and len(shape) != 4:
+        raise UsageError(
+            f"{settings.model} is no backbone: it puts out {shape}, not one "
+            "feature map (B, h, w, F)."
+        )
+    return model
+
+
+def open_splits(settings: argparse.Namespace) -> dict[str, Any]:
+    """The images to train on and to test on, with one number a class.
+
+    Raises:
+        UsageError: if there is nothing to test on.
+    """
+    from keras_vicregl.data import match_classes
+
+    given = {"train": settings.train_split, "test": settings.test_split}
+    usual = {"train": TRAIN_SPLITS, "test": TEST_SPLITS}
+    splits = {
+        part: find_split(settings.data, given[part], usual[part])
+        for part in given
+    }
+    if splits["test"] is None and given["test"] is None:
+        if set(settings.protocols) != {"rank"}:
+            raise UsageError(
+                f"{settings.data} has no folder {', '.join(TEST_SPLITS)} to "
+                "test on. Name one with --test-split; only rank needs none."
+            )
+        splits["test"] = splits["train"]
+    sources = [open_split(settings, *split) for split in splits.items()]
+    for part, source in zip(splits, sources, strict=True):
+        _check_targets(part, source, settings.protocols)
+    return dict(zip(splits, match_classes(*sources), strict=True))
+
+
+def _check_targets(part: str, source: Any, protocols: Sequence[str]) -> None:
+    """Raises a UsageError where labels or masks are missing."""
+    for protocol in protocols:
+        if protocol in _OF_LABELS and source.num_classes is None:
+            raise UsageError(
+                f"{protocol} needs labels, which {source!r} has not: a folder "
+                "a class."
+            )
+        if protocol in _OF_MASKS and not source.has_masks:
+            raise UsageError(
+                f"{protocol} needs masks, which {source!r} has not: name their "
+                f"folder with --{part}-masks."
+            )
+
+
+def open_split(
+    settings: argparse.Namespace, part: str, split: str | None
+) -> Any:
+    """The images of a split, to `"train"` or to `"test"`."""
+    options = dict(settings.data_options)
+    if "detection" in settings.protocols:
+        options["boxes"] = True
+    return open_images(
+        settings.data,
+        split,
+        masks=getattr(settings, f"{part}_masks"),
+        limit=settings.limit,
+        options=options,
+    )

@@ -1,0 +1,95 @@
+"""What the folder of a run says of how it began."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import pathlib
+from collections.abc import Collection
+from typing import Any
+
+from keras_vicregl.commands.pretraining.arguments import FREE
+from keras_vicregl.commands.problems import UsageError
+
+# What is chosen where nobody says it, and stays what it was chosen to be.
+_CHOSEN = ("recipe", "epochs", "batch_size", "precision")
+
+
+def settings_of(output: pathlib.Path) -> dict[str, Any] | None:
+    """The settings that a run began with, None where no step was trained.
+
+    Raises:
+        UsageError: if they cannot be read.
+    """
+    from keras_vicregl.training import has_trained
+    from keras_vicregl.training.settings import CONFIG
+
+    if output.is_file():
+        raise UsageError(f"--output {output} is a file, not a folder.")
+    if not has_trained(output):
+        return None
+    path = output / CONFIG
+    try:
+        return json.loads(path.read_text()) if path.exists() else {}
+    except ValueError as error:
+        raise UsageError(
+            f"{path} is damaged ({error}): give another --output."
+        ) from error
+
+
+def take_over(settings: argparse.Namespace, begun: dict[str, Any]) -> None:
+    """Gives what was chosen when the run began to who goes on with it.
+
+    Args:
+        settings: those that nobody gave are changed.
+        begun: of `settings_of`.
+    """
+    for name in _CHOSEN:
+        if name not in settings.given and begun.get(name) is not None:
+            setattr(settings, name, begun[name])
+    network = (begun.get("model") or {}).get("backbone")
+    if "recipe" not in settings.given and network is not None:
+        # It may have been chosen together with the recipe.
+        settings.model.setdefault("backbone", network)
+
+
+def keep(
+    output: pathlib.Path,
+    settings: dict[str, Any],
+    begun: dict[str, Any] | None,
+    allow_changes: bool,
+) -> bool | Collection[str]:
+    """Writes settings, where a run may have them.
+
+    Args:
+        output: folder of the run.
+        settings: as JSON has them.
+        begun: of `settings_of`.
+        allow_changes: whether they may be others than these.
+
+    Returns:
+        What may have changed, as `pretrain` takes it.
+
+    Raises:
+        UsageError: if something has changed that may not.
+    """
+    from keras_vicregl.training import keep_settings
+
+    may_change: bool | Collection[str] = allow_changes
+    free = settings if allow_changes or begun is None else FREE
+    epochs = begun and begun.get("epochs")
+    if epochs and epochs != settings["epochs"]:
+        # Longer or shorter: it is the same training, at another pace.
+        may_change = allow_changes or ["optimizer.learning_rate"]
+        free = (*free, "epochs")
+        print(
+            f"epochs: {epochs} when it began, {settings['epochs']} now, by "
+            "whose schedule the learning rate goes on."
+        )
+    try:
+        keep_settings(output, settings, free=free)
+    except ValueError as error:
+        raise UsageError(
+            f"{error} Or go on with others by --allow-changes."
+        ) from error
+    return may_change
