@@ -1,8 +1,11 @@
 """The site: what its pages are made of, and code in them that nobody ran."""
 
+import ast
 import importlib
+import inspect
 import pathlib
 import re
+import zlib
 
 import check
 import marking
@@ -65,6 +68,49 @@ def test_doctests_become_blocks_of_code():
     )
 
 
+def calls_in(text):
+    """Calls of public names in prose and code of a page, and their nodes."""
+    names = {name.split(".")[-1] for name in public.public_names()}
+    for code in re.findall(r"`([^`\n]+)`", text) + re.findall(
+        r"^```python\n(.*?)^```", text, re.DOTALL | re.M
+    ):
+        try:
+            tree = ast.parse(code)
+        except SyntaxError:  # shell, paths, words
+            continue
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call):
+                called = ast.unparse(node.func).split(".")
+                if called[0] in names:
+                    yield called, node
+
+
+def test_arguments_in_pages_exist():
+    found = {n.split(".")[-1]: n for n in public.public_names()}
+    seen = 0
+    for page in sorted((ROOT / "docs").glob("*.md")):
+        for called, node in calls_in(page.read_text()):
+            package, _, name = found[called[0]].rpartition(".")
+            function = getattr(importlib.import_module(package), name)
+            known, text = {}, ""
+            for part in [None, *called[1:]]:
+                if part is not None:
+                    function = getattr(function, part, None)
+                if function is None:  # of a variable with that name
+                    break
+                parameters = inspect.signature(function).parameters
+                # What is passed on is an argument of the class, or told.
+                passed_on = {"kwargs", "options", "changes"} & set(parameters)
+                known = {**(known if passed_on else {}), **parameters}
+                text = function.__doc__ if passed_on else ""
+            for keyword in node.keywords if function else ():
+                seen += 1
+                assert keyword.arg in known or keyword.arg in text, (
+                    f"{page.name}: {ast.unparse(node)}"
+                )
+    assert seen > 30  # the pages have more
+
+
 PAGE = '<body><article><h1 id="a">A</h1>{}</article></body>'
 
 
@@ -87,6 +133,22 @@ def test_broken_links_are_found(tmp_path):
         "/: no heading two/#x",
         "/: nothing at no.png",
         "/: nothing at three/",
+    ]
+
+
+def test_public_names_must_have_a_place_and_a_text(tmp_path, monkeypatch):
+    names = ["p.a.f", "p.a.g", "p.a.h"]
+    monkeypatch.setattr(check, "public_names", lambda: names)
+    pages = pages_of(
+        tmp_path,
+        two='<h2 id="p.a.f">f</h2><p>says</p><h2 id="p.a.g">g</h2>g(x)',
+    )
+    lines = [f"{name} py:function 1 two/#$ -" for name in names[:2]]
+    inventory = zlib.compress("\n".join(lines).encode())
+    (tmp_path / "objects.inv").write_bytes(b"#\n#\n#\n#\n" + inventory)
+    assert check.missing_names(tmp_path, pages) == [
+        "p.a.g: the reference says nothing of it",
+        "p.a.h: it is not in the reference",
     ]
 
 

@@ -29,6 +29,7 @@ class Page(html.parser.HTMLParser):
         in_text: the links within its text and its table of contents.
         sections: from the id of each heading to the text under it, that of
             headings below it included; "" has the whole text.
+        said: the ids of headings under which there is a paragraph.
     """
 
     def __init__(self, text: str) -> None:
@@ -37,6 +38,7 @@ class Page(html.parser.HTMLParser):
         self.links: list[str] = []
         self.in_text: list[str] = []
         self.sections: dict[str, str] = {"": ""}
+        self.said: set[str] = set()
         self._open: dict[int, str] = {}
         self._within = 0
         self.feed(text)
@@ -55,6 +57,8 @@ class Page(html.parser.HTMLParser):
             self.links.append(link)
             if self._within and tag == "a":
                 self.in_text.append(link)
+        if tag == "p":
+            self.said |= set(self._open.values())
         if tag in _HEADINGS and self._within:
             level = int(tag[1])
             self._open = {k: v for k, v in self._open.items() if k < level}
@@ -134,7 +138,7 @@ def missing_names(site: pathlib.Path, pages: dict[str, Page]) -> list[str]:
         path, _, anchor = places.get(name, "").partition("#")
         if path not in pages or anchor not in pages[path].anchors:
             wrong.append(f"{name}: it is not in the reference")
-        elif not pages[path].sections.get(anchor, "").strip():
+        elif anchor not in pages[path].said:
             wrong.append(f"{name}: the reference says nothing of it")
     return wrong
 

@@ -33,7 +33,7 @@ QUESTIONS = (
     Question(
         "I have a folder of photographs and no labels. What do I type?",
         "i_have_i_want/#pretraining",
-        'load("photographs/")',
+        "keras-vicregl pretrain photographs/",
     ),
     Question(
         "I have 20 frames with masks and want a segmentation. How?",

@@ -1,6 +1,7 @@
 """The pages of the reference, a page a package."""
 
 import ast
+import pathlib
 
 from public import PACKAGE, ROOT, is_module, packages
 
@@ -31,6 +32,8 @@ fault, 130 and 143 after Ctrl-C and SIGTERM.
 | command | what it is for |
 |---|---|
 {table}
+
+{sections}
 """
 
 
@@ -51,7 +54,7 @@ def _short(package: str) -> str:
 def _page(package: str, names: list[str], known: dict[str, list[str]]) -> str:
     parts = [
         f"# {_short(package)}",
-        _docstring(package),
+        _docstring(_of_package(package)),
         "[All packages](index.md)",
     ]
     for name in names:
@@ -67,7 +70,7 @@ def _page(package: str, names: list[str], known: dict[str, list[str]]) -> str:
 def _root_page(known: dict[str, list[str]]) -> str:
     rows = [
         f"| [`{_short(package)}`]({_short(package)}.md) | "
-        f"{_docstring(package).splitlines()[0]} |"
+        f"{_docstring(_of_package(package)).splitlines()[0]} |"
         for package in known
         if package != PACKAGE
     ]
@@ -75,17 +78,19 @@ def _root_page(known: dict[str, list[str]]) -> str:
 
 
 def _command_page() -> str:
-    """The commands and their summaries, by the constants that name them."""
+    """The commands by the constants that name them, and what modules say."""
     folder = ROOT / PACKAGE / "commands"
-    names = _constant(folder / "main.py", "COMMANDS")
-    rows = [
-        f"| `{name}` | {_constant(folder / f'{name}.py', 'SUMMARY')} |"
-        for name in names
-    ]
-    return _COMMAND_PAGE.format(table="\n".join(rows))
+    rows, sections = [], []
+    for name in _constant(folder / "main.py", "COMMANDS"):
+        module = folder / f"{name}.py"
+        rows.append(f"| [`{name}`](#{name}) | {_constant(module, 'SUMMARY')} |")
+        sections.append(f"## {name}\n\n```text\n{_docstring(module)}\n```")
+    return _COMMAND_PAGE.format(
+        table="\n".join(rows), sections="\n\n".join(sections)
+    )
 
 
-def _constant(path: object, name: str) -> object:
+def _constant(path: pathlib.Path, name: str) -> object:
     for node in ast.parse(path.read_text()).body:
         if isinstance(node, ast.Assign) and any(
             isinstance(target, ast.Name) and target.id == name
@@ -95,8 +100,11 @@ def _constant(path: object, name: str) -> object:
     raise ValueError(f"{path} has no constant {name}.")
 
 
-def _docstring(package: str) -> str:
-    path = ROOT / package.replace(".", "/") / "__init__.py"
+def _of_package(package: str) -> pathlib.Path:
+    return ROOT / package.replace(".", "/") / "__init__.py"
+
+
+def _docstring(path: pathlib.Path) -> str:
     text = ast.get_docstring(ast.parse(path.read_text()))
     if not text:
         raise ValueError(f"{path} has no docstring.")
