@@ -47,7 +47,7 @@ guides: $(VENV)/.test
 
 # Sources are read, not imported: neither Keras nor a backend is needed.
 docs: $(VENV)/.docs
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 	$(BIN)/python tools/site/check.py build/site
 
 format: $(VENV)/.check
