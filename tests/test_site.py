@@ -207,4 +207,7 @@ def test_segmentation_of_ones_own_masks(tmp_path, monkeypatch, capsys):
     confusion = names["confusion"]
     assert confusion.sum() > 0
     assert np.trace(confusion) > 0.5 * confusion.sum()
+    mask = names["example"]["segmentation_masks"][..., 0]
+    assert names["predicted"].shape == mask.shape
+    assert np.mean(names["predicted"] == mask) > 0.5
     assert "mean IoU" in capsys.readouterr().out
