@@ -10,7 +10,7 @@ kNN, a linear classifier and a linear segmentation head judge the frozen
 backbone, beside the same backbone at random initialisation and, with --ceiling,
 trained with all labels for as many epochs.
 
-Expected on 2 CPU cores, TensorFlow: see the table in README.md.
+Expected on 2 CPU cores, TensorFlow: see the table in docs/digit_scenes.md.
 """
 
 import argparse

@@ -280,5 +280,5 @@ print(f"median ratio {statistics.median(ratios):.2f}")
 This backbone is tiny, so that the local expander - three layers at each of 36
 positions - shows. For a ResNet-50 with the paper's expanders the local
 criterion adds 0 to 2 % to a step, for a ConvNeXt-T with eight views at most 3 %
-(see the README, `make bench-step`).
+(see [speed and memory](../docs/speed.md), `make bench-step`).
 """

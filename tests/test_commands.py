@@ -1,4 +1,4 @@
-"""What README, guides and docstrings tell to type can be typed.
+"""What README, pages, guides and docstrings tell to type can be typed.
 
 Commands are read by the parsers of the scripts they call, targets are looked up
 in the Makefile, snippets compile, and the names and arguments of this package
@@ -50,6 +50,8 @@ def prose_of(path):
 def documents():
     """By path what is read by people."""
     texts = {"README.md": (ROOT / "README.md").read_text()}
+    for path in sorted((ROOT / "docs").glob("*.md")):
+        texts[str(path.relative_to(ROOT))] = path.read_text()
     for pattern in ("guides/*.py", "examples/*.py", "benchmarks/*.py"):
         for path in sorted(ROOT.glob(pattern)):
             texts[str(path.relative_to(ROOT))] = prose_of(path)
@@ -65,7 +67,7 @@ DOCUMENTS = documents()
 GUIDES = {
     name: text
     for name, text in DOCUMENTS.items()
-    if name.startswith("guides/") or name == "README.md"
+    if name.startswith(("guides/", "docs/")) or name == "README.md"
 }
 
 
@@ -151,7 +153,6 @@ def test_scripts_take_the_arguments(name, script, arguments):
 
 def test_commands_are_found():
     assert {name for name, *_ in COMMANDS} >= {
-        "README.md",
         "guides/pretrain_your_own_data.py",
         "keras_vicregl/recipes/convnext.py",
         "examples/evaluate.py",
@@ -234,7 +235,7 @@ def test_options_that_are_told_of_exist(name):
 
 
 def test_options_are_found():
-    assert ["--table"] in options_of(GUIDES["README.md"])
+    assert ["--table"] in options_of(GUIDES["docs/digit_scenes.md"])
     for words, message in (
         (["--knn-every", "5"], "No script has an option --knn-every"),
         (["--evaluate", "none"], "invalid choice: 'none'"),

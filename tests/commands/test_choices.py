@@ -59,7 +59,7 @@ def test_outputs_are_counted_layer_by_layer():
 
 
 def test_what_a_step_of_resnet_50_takes():
-    """README: batch 8, 2 x 224 px, 5.4 GB above the start under TensorFlow.
+    """docs/speed.md: batch 8, 2 x 224 px, 5.4 GB above the start under TensorFlow.
 
     The rule is for the safe side: at most half as much again.
     """

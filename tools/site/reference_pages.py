@@ -24,7 +24,7 @@ The first two names are in `{package}` itself too:
 _COMMAND_PAGE = """# The command
 
 `keras-vicregl COMMAND`, or `python -m keras_vicregl COMMAND`. Each has
-`--help`.
+`--help`.{transcript}
 
 Exit codes: 0 when all is done, 1 after an error, 2 where the arguments are at
 fault, 130 and 143 after Ctrl-C and SIGTERM.
@@ -85,8 +85,13 @@ def _command_page() -> str:
         module = folder / f"{name}.py"
         rows.append(f"| [`{name}`](#{name}) | {_constant(module, 'SUMMARY')} |")
         sections.append(f"## {name}\n\n```text\n{_docstring(module)}\n```")
+    transcript = ""
+    if (ROOT / "docs" / "transcript.md").exists():
+        transcript = " [A transcript](../transcript.md) shows them at work."
     return _COMMAND_PAGE.format(
-        table="\n".join(rows), sections="\n\n".join(sections)
+        table="\n".join(rows),
+        sections="\n\n".join(sections),
+        transcript=transcript,
     )
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import keras
 
 # Times the sum of all outputs: on CPUs 1.2 were measured of ResNet-50, and 2.4
-# of ConvNeXt-T, without the weights (README, "A whole training step").
+# of ConvNeXt-T, without the weights (docs/speed.md, "A whole training step").
 _OVER_OUTPUTS = 2.0
 # Of the memory that is free.
 _SHARE = 0.8
