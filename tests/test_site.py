@@ -68,6 +68,21 @@ def test_doctests_become_blocks_of_code():
     )
 
 
+def test_links_lead_somewhere_in_the_repository_too():
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
+    pages += ROOT.glob("guides/*.md")
+    wrong, seen = [], 0
+    for page in pages:
+        for link in re.findall(r"\]\(([^)\s#]+)[^)]*\)", page.read_text()):
+            # The reference is on the site alone.
+            if "://" not in link and not link.startswith("reference/"):
+                seen += 1
+                if not (page.parent / link).exists():
+                    wrong.append(f"{page.name}: {link}")
+    assert not wrong
+    assert seen > 100  # README, guides and pages have more
+
+
 def calls_in(text):
     """Calls of public names in prose and code of a page, and their nodes."""
     names = {name.split(".")[-1] for name in public.public_names()}
