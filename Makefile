@@ -3,6 +3,7 @@
 # make check  lint, formatting, whether the guides' pages are up to date
 # make guides run the guides and write their pages, notebooks and pictures;
 #             ARGS=guides/NAME.py: one of them
+# make docs   the site, in build/site, with all its links checked
 # make bench  speed and memory of the objective; bench-views, bench-step: of
 #             the views, from images and from files, and of a training step
 #
@@ -19,7 +20,7 @@ WORKERS ?= $(shell cores=$$(nproc 2>/dev/null || echo 2); \
 export KERAS_BACKEND ?= tensorflow
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo test check guides format bench bench-views bench-step clean $(BACKENDS:%=test-%)
+.PHONY: demo test check guides docs format bench bench-views bench-step clean $(BACKENDS:%=test-%)
 
 demo: $(VENV)/.demo-$(KERAS_BACKEND)
 	$(BIN)/python examples/scenes_demo.py $(ARGS)
@@ -43,6 +44,11 @@ check: $(VENV)/.check
 
 guides: $(VENV)/.test
 	$(BIN)/python guides/render.py $(ARGS)
+
+# Sources are read, not imported: neither Keras nor a backend is needed.
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+	$(BIN)/python tools/site/check.py build/site
 
 format: $(VENV)/.check
 	$(BIN)/ruff check --fix .
@@ -87,7 +93,13 @@ $(VENV)/.test: $(VENV)/.torch pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable ".[jax,torch,test]"
 	touch $@
 
-RUFF := $(shell sed -n 's/.*"\(ruff==[0-9.]*\)".*/\1/p' pyproject.toml)
+RUFF := $(shell sed -n 's/.*"\(ruff==[0-9.]*\)".*/\1/p' pyproject.toml | head -n 1)
 $(VENV)/.check: $(VENV)/.venv pyproject.toml
 	$(BIN)/python -m pip install --quiet "$(RUFF)"
+	touch $@
+
+# What the extra `docs` lists, without the package and all it asks for.
+$(VENV)/.docs: $(VENV)/.venv pyproject.toml
+	$(BIN)/python tools/site/requirements.py | \
+		xargs $(BIN)/python -m pip install --quiet
 	touch $@

@@ -131,6 +131,7 @@ _ONCE = {
     "test_scenes.py",
     "test_segmentation_sets.py",
     "test_settings.py",
+    "test_site.py",
     "test_sources.py",
     "test_splits.py",
     "test_subset.py",

@@ -20,6 +20,7 @@ LICENCE = (
     "for non-commercial use, with attribution. This package does not "
     "redistribute them."
 )
+"""Under which licence the published weights are, in a sentence."""
 _FULL = "_fullckpt"
 _BLOCK = 2**20
 _CHECKPOINT_STARTS = (b"PK", b"\x80")  # zip files; pickles of old
@@ -52,6 +53,7 @@ PUBLISHED = {
     "convnext_base_alpha0.75": Published("convnext_base", 0.75, 76.3, 70.4),
     "convnext_xlarge_alpha0.75": Published("convnext_xlarge", 0.75, 79.4, 78.7),
 }
+"""The published weights by name, with network, alpha and published figures."""
 
 
 def find_checkpoint(

@@ -21,7 +21,7 @@ def matmul(a: Any, b: Any) -> Any:
         A float32 tensor `(..., n, m)`.
 
     Raises:
-        An error of the backend if the shapes do not fit.
+        Exception: one of the backend, if the shapes do not fit.
 
     Example:
 

@@ -16,6 +16,7 @@ from keras_vicregl.recipes.view_groups import FIELDS, changed_groups
 from keras_vicregl.views import MultiView
 
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+"""What the `precision` of a recipe may be: a dtype policy of Keras."""
 _OPTIMIZERS = {
     "lars": LARS,
     "adamw": AdamW,

@@ -16,6 +16,7 @@ RECIPES = MappingProxyType(
         for recipe in (*RESNET, *CONVNEXT, *SMALL_IMAGES, *SCENES)
     }
 )
+"""All recipes by name. It cannot be changed; `Recipe.replace` makes others."""
 
 
 @provides("recipe")

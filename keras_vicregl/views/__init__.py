@@ -10,12 +10,25 @@ needed. Data, models and recipes stand on it; it stands on nothing here.
 """
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from keras_vicregl.views import geometry, numpy_geometry
 from keras_vicregl.views.geometry import positions
 from keras_vicregl.views.multi_view import MultiView
 from keras_vicregl.views.view_group import ViewGroup
+
+if TYPE_CHECKING:
+    from keras_vicregl.views.layers.crop import (
+        RandomHorizontalFlip,
+        RandomResizedCrop,
+    )
+    from keras_vicregl.views.layers.photometric import (
+        ColorJitter,
+        Normalize,
+        RandomGaussianBlur,
+        RandomGrayscale,
+        RandomSolarize,
+    )
 
 _LAYERS = {
     "ColorJitter": "layers.photometric",
@@ -28,12 +41,18 @@ _LAYERS = {
 }
 
 __all__ = [
+    "ColorJitter",
     "MultiView",
+    "Normalize",
+    "RandomGaussianBlur",
+    "RandomGrayscale",
+    "RandomHorizontalFlip",
+    "RandomResizedCrop",
+    "RandomSolarize",
     "ViewGroup",
     "geometry",
     "numpy_geometry",
     "positions",
-    *_LAYERS,
 ]
 
 

@@ -12,6 +12,7 @@ STRATEGIES = {
     "jax": ("none", "data_parallel"),
     "torch": ("none", "process_group"),
 }
+"""By backend, what `auto` takes as its strategy beside `"auto"`."""
 
 
 def auto(strategy: str = "auto") -> Setup:

@@ -197,6 +197,7 @@ def _constructor(name: str, size: _Size) -> Callable[..., PyramidBackbone]:
 
 
 BACKBONES = {name: _constructor(name, size) for name, size in _SIZES.items()}
+"""Functions that build the backbones, by the names that `backbone` takes."""
 
 
 def backbone(
