@@ -137,6 +137,7 @@ _ONCE = {
     "test_subset.py",
     "test_tfds_source.py",
     "test_torch_files.py",
+    "test_values.py",
     "test_view_contents.py",
 }
 # Files of which other backends test only what is marked `every_backend`.

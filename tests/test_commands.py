@@ -311,6 +311,10 @@ def check_code(code, names):
     tree = ast.parse(code)
     names.update(imported_by(tree))
     for node in ast.walk(tree):
+        # `backbone = backbone("resnet50")` is no function from there on.
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.pop(node.id, None)
+    for node in ast.walk(tree):
         if isinstance(node, ast.Call):
             check_call(node, names)
 
@@ -365,7 +369,10 @@ def test_names_in_prose_exist(name):
     dotted = re.compile(
         rf"(?:keras_vicregl\.)?(?:{'|'.join(floors)})(?:\.\w+)+"
     )
-    for span in spans_of(GUIDES[name]):
+    text = GUIDES[name]
+    if name == "docs/coming_from.md":  # in its first columns are their names
+        text = re.sub(r"^\|[^|]*\|", "|", text, flags=re.M)
+    for span in spans_of(text):
         found = dotted.match(span)
         if found:
             resolve(f"keras_vicregl.{found[0].removeprefix('keras_vicregl.')}")

@@ -9,6 +9,7 @@ from collections.abc import Collection
 from typing import Any
 
 from keras_vicregl.commands.pretraining.arguments import FREE
+from keras_vicregl.commands.pretraining.values import FILLED_IN
 from keras_vicregl.commands.problems import UsageError
 
 # What is chosen where nobody says it, and stays what it was chosen to be.
@@ -47,6 +48,10 @@ def take_over(settings: argparse.Namespace, begun: dict[str, Any]) -> None:
     for name in _CHOSEN:
         if name not in settings.given and begun.get(name) is not None:
             setattr(settings, name, begun[name])
+    views = begun.get("views") or {}
+    for name in FILLED_IN:
+        if views.get(name) is not None:
+            settings.views.setdefault(name, views[name])
     network = (begun.get("model") or {}).get("backbone")
     if "recipe" not in settings.given and network is not None:
         # It may have been chosen together with the recipe.

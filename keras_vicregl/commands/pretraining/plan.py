@@ -40,7 +40,7 @@ def plan(
         steps: of an epoch.
         setup: the devices.
         reasons: why "recipe", "batch" and "views" are what they are, as far as
-            nobody asked for them.
+            nobody asked for them, and which "values" images have.
         exports: paths by kind.
         is_begun: whether a step was trained in the folder.
     """
@@ -64,6 +64,8 @@ def plan(
         "devices": f"{setup}, {settings.backend}",
         "steps": f"{total:,}: {passed}",
     }
+    if "values" in reasons:
+        rows["values"] = reasons["values"]
     if settings.evaluate:
         every = settings.evaluate_every
         rows["judged"] = (

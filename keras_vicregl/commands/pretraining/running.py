@@ -34,6 +34,7 @@ from keras_vicregl.commands.pretraining.images import (
 from keras_vicregl.commands.pretraining.logs import check_logs, opened
 from keras_vicregl.commands.pretraining.memory import batch_that_fits, need_of
 from keras_vicregl.commands.pretraining.plan import plan
+from keras_vicregl.commands.pretraining.values import fill_in
 from keras_vicregl.commands.problems import UsageError
 from keras_vicregl.commands.starting import quiet
 
@@ -136,6 +137,8 @@ def _prepare(settings: argparse.Namespace, setup: Setup) -> _Parts:
         settings.views["on"] = where
         reasons["views"] = "made by the model, for keras-cv is not installed"
     check_options(recipe, settings)
+    if values := fill_in(settings, source):
+        reasons["values"] = values
     views = make_views(recipe, settings)
     exports = _checked(settings, source, views)
     keras.utils.set_random_seed(settings.seed)

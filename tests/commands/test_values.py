@@ -1,0 +1,72 @@
+"""What `pretrain` finds of images that are not RGB of 8 bits."""
+
+import argparse
+
+import numpy as np
+import pytest
+
+from keras_vicregl.commands.pretraining.beginning import take_over
+from keras_vicregl.commands.pretraining.values import fill_in
+from keras_vicregl.commands.problems import UsageError
+from keras_vicregl.data import channel_statistics, load
+from keras_vicregl.views import MultiView
+
+
+def found(images, **views):
+    settings = argparse.Namespace(views=dict(views))
+    said = fill_in(settings, load(images))
+    return said, settings.views
+
+
+def images(channels, dtype, high=4000):
+    rng = np.random.default_rng(0)
+    values = rng.integers(100, high, (6, 8, 8, channels))
+    return values.astype(dtype)
+
+
+def test_pictures_have_their_range():
+    assert found(images(3, "uint8", 256)) == (None, {})
+    said, views = found(images(1, "uint8", 256))
+    assert (said, views) == ("1 channel of uint8", {"channels": 1})
+
+
+@pytest.mark.parametrize("channels", [1, 3, 5])
+@pytest.mark.parametrize("dtype", ["uint16", "float32"])
+def test_others_get_that_of_their_values(channels, dtype):
+    data = images(channels, dtype)
+    said, views = found(data)
+    statistics = channel_statistics(data)
+    assert views.get("channels", 3) == channels
+    assert views["value_range"] == [list(p) for p in statistics.value_range]
+    made = MultiView.for_channels(statistics)
+    assert tuple(views["mean"]) == made.mean
+    assert tuple(views["std"]) == made.std
+    low, high = statistics.value_range[0]
+    assert f"{low:,.6g} to {high:,.6g}" in said
+    assert "percentiles 0.1 and 99.9 of 6 images" in said
+    assert ("..." in said) == (channels > 4)
+
+
+def test_what_was_said_stays():
+    said, views = found(images(2, "uint16"), value_range=[0, 4095])
+    assert views == {"value_range": [0, 4095], "channels": 2}
+    assert said == "2 channels of uint16"
+    _, views = found(images(2, "uint16"), mean=[0.1, 0.2])
+    assert views["mean"] == [0.1, 0.2]
+
+
+def test_a_run_goes_on_with_what_it_found():
+    """Also where other images would be looked at now."""
+    _, begun = found(images(1, "uint16"))
+    settings = argparse.Namespace(views={"size": 96}, model={}, given=set())
+    take_over(settings, {"views": {**begun, "on": "device"}})
+    assert settings.views == {**begun, "size": 96}
+    assert fill_in(settings, load(images(1, "uint16", 300))) == (
+        "1 channel of uint16"
+    )
+    assert settings.views == {**begun, "size": 96}
+
+
+def test_images_without_two_values():
+    with pytest.raises(UsageError, match="--views value_range"):
+        found(np.full((4, 8, 8, 1), 7, "uint16"))
