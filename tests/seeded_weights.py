@@ -18,8 +18,11 @@ import zlib
 
 import keras
 import numpy as np
+from keras.src.backend.common import global_state
 
 GOLDENS = pathlib.Path(__file__).parent / "goldens"
+# Where Keras keeps variables that get their values later.
+_WAITING = "uninitialized_variables"
 
 
 def tensor(key, shape, seed):
@@ -99,8 +102,13 @@ def _zeros(self, shape, dtype=None):
 @contextlib.contextmanager
 def no_weights():
     """Variables made in this context have a shape but no values."""
-    with keras.StatelessScope(initialize_variables=False):
-        yield
+    try:
+        with keras.StatelessScope(initialize_variables=False):
+            yield
+    finally:
+        # Or the next layer that is built, whichever, would give them values:
+        # gigabytes.
+        global_state.set_global_attribute(_WAITING, [])
 
 
 def no_gradients():

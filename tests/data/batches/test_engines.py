@@ -419,8 +419,9 @@ def test_looking_at_a_batch_reads_it_once(source, monkeypatch):
     batches = batches_of(source, "python", prefetch=1, shuffle=False)
     batches[0], batches[1]
     batches[0], batches[1], batches[2]
-    assert read[:12] == list(range(12))
-    assert max(map(read.count, read)) <= 2  # the next epoch is begun
+    # In this order but for threads; then the epochs that are begun ahead.
+    assert sorted(read[:12]) == list(range(12))
+    assert max(map(read.count, read)) <= 3
 
 
 def test_no_thread_is_left(source):
