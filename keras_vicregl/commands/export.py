@@ -49,5 +49,8 @@ def run(arguments: argparse.Namespace) -> None:
     with quiet():
         export(model, arguments.path, preprocessing=not raw)
     images = "normalised images" if raw else "images as they are in files"
+    if not raw and arguments.path.endswith(".onnx"):
+        # ONNX has one type an input.
+        images += ", of more than 8 bits as float32 of the same values"
     who = "The network that loads its weights" if is_weights else "It"
     print(f"{arguments.path} is written. {who} takes {images}.")

@@ -31,9 +31,12 @@ class Values:
         raise NotImplementedError
 
     def statistics(
-        self, examples: int, percentiles: tuple[float, float]
+        self,
+        examples: int,
+        percentiles: tuple[float, float],
+        ranges: np.ndarray | None = None,
     ) -> ChannelStatistics:
-        """Figures of what was seen."""
+        """Figures of what was seen, of ranges (C, 2) instead of percentiles."""
         raise NotImplementedError
 
 
@@ -53,16 +56,21 @@ class _Integers(Values):
             )
 
     def statistics(
-        self, examples: int, percentiles: tuple[float, float]
+        self,
+        examples: int,
+        percentiles: tuple[float, float],
+        ranges: np.ndarray | None = None,
     ) -> ChannelStatistics:
         """See `Values.statistics`."""
         figures = []
-        for counts in self._counts:
+        for channel, counts in enumerate(self._counts):
             values, counts = self._values[counts > 0], counts[counts > 0]
             ends = np.cumsum(counts)
             low, high = (
                 _between(values, ends, share / 100) for share in percentiles
             )
+            if ranges is not None:
+                low, high = ranges[channel]
             pixels = _unit(values, low, high)
             figures.append(
                 (
@@ -114,7 +122,10 @@ class _Floats(Values):
         return pixels[self._rng.random(len(pixels)) < share]
 
     def statistics(
-        self, examples: int, percentiles: tuple[float, float]
+        self,
+        examples: int,
+        percentiles: tuple[float, float],
+        ranges: np.ndarray | None = None,
     ) -> ChannelStatistics:
         """See `Values.statistics`."""
         kept = np.concatenate(self._kept).astype(np.float64)
@@ -125,6 +136,8 @@ class _Floats(Values):
                 low = self._low[channel]
             if percentiles[1] == 100:
                 high = self._high[channel]
+            if ranges is not None:
+                low, high = ranges[channel]
             pixels = _unit(values, low, high)
             figures.append(
                 (

@@ -14,7 +14,11 @@ from keras_vicregl.data.sources.arrays import ArraySource, from_arrays
 from keras_vicregl.data.sources.image_source import ImageSource
 from keras_vicregl.data.sources.subset import subset
 from keras_vicregl.views.keys import IMAGES
-from keras_vicregl.views.values import ChannelStatistics
+from keras_vicregl.views.values import (
+    ChannelStatistics,
+    ValueRange,
+    check_value_range,
+)
 
 # Values of images read at a time.
 _CHUNK = 2**22
@@ -25,6 +29,7 @@ def channel_statistics(
     examples: int | None = None,
     *,
     percentiles: tuple[float, float] = (0.1, 99.9),
+    value_range: ValueRange | None = None,
 ) -> ChannelStatistics:
     """Mean, deviation and percentiles of each channel, in one pass.
 
@@ -44,6 +49,8 @@ def channel_statistics(
             `tf.data.Dataset` the first ones. None: all.
         percentiles: The lower and the higher, of 0 to 100. (0, 100) are the
             smallest and the largest value.
+        value_range: A pair, or one a channel, that becomes 0 and 1 instead of
+            the percentiles, where it is known: (0, 4095) of 12 bits.
 
     Returns:
         A `ChannelStatistics`.
@@ -92,7 +99,11 @@ def channel_statistics(
             f"each channel, and nothing to be seen: number {some} of these. "
             "Leave them out if they are blank."
         )
-    return values.statistics(seen, percentiles)
+    ranges = None
+    if value_range is not None:
+        pairs = check_value_range(value_range, values.channels)
+        ranges = np.broadcast_to(pairs, (values.channels, 2))
+    return values.statistics(seen, percentiles, ranges)
 
 
 def _check_percentiles(percentiles: Any) -> tuple[float, float]:

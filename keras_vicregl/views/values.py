@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from keras_vicregl._warnings import warn
+
 Pair = tuple[float, float]
 ValueRange = Pair | tuple[Pair, ...]
 
@@ -129,7 +131,8 @@ class ChannelStatistics:
         smallest: smallest values.
         largest: largest values.
         percentiles: the two percentiles, of 0 to 100.
-        low: (C,), the lower percentile of the raw values.
+        low: (C,), the lower percentile of the raw values, or the lower end of
+            a `value_range` that was given.
         high: the higher one.
         pixel_mean: (C,), the mean where `low` becomes 0 and `high` 1, and what
             is beyond is clipped: `mean` of a `MultiView` with `value_range`.
@@ -185,6 +188,15 @@ class ChannelStatistics:
             pairs = np.broadcast_to(value_range, (self.channels, 2))
             low, high = pairs.T
             self._check(low, high)
+            if (pairs == np.stack([self.low, self.high], axis=1)).all():
+                return self.as_arguments()
+            if (low > self.low).any() or (high < self.high).any():
+                warn(
+                    f"value_range={value_range} clips values that are not "
+                    f"rare, and mean and deviation are as if it did not: pass "
+                    "it to channel_statistics(..., value_range=), which looks "
+                    "at the images with it."
+                )
             mean = tuple(((self.mean - low) / (high - low)).tolist())
             std = tuple((self.std / (high - low)).tolist())
         return {

@@ -48,9 +48,17 @@ def test_others_get_that_of_their_values(channels, dtype):
 
 
 def test_what_was_said_stays():
-    said, views = found(images(2, "uint16"), value_range=[0, 4095])
-    assert views == {"value_range": [0, 4095], "channels": 2}
-    assert said == "2 channels of uint16"
+    data = images(2, "uint16")
+    said, views = found(data, value_range=[0, 1000])
+    assert views["value_range"] == [[0, 1000]] * 2
+    # Of what is clipped, as views are.
+    pixels = np.clip(data / 1000, 0, 1).reshape(-1, 2)
+    np.testing.assert_allclose(views["mean"], pixels.mean(axis=0))
+    np.testing.assert_allclose(views["std"], pixels.std(axis=0))
+    assert said == (
+        "2 channels of uint16: 0 to 1,000, 0 to 1,000 become 0 to 1; mean and "
+        "deviation of 6 images"
+    )
     _, views = found(images(2, "uint16"), mean=[0.1, 0.2])
     assert views["mean"] == [0.1, 0.2]
 

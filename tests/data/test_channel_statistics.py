@@ -147,3 +147,20 @@ def with_value(value):
 def test_what_has_no_statistics_is_refused(data, options, message):
     with pytest.raises(ValueError, match=message):
         channel_statistics(data, **options)
+
+
+@pytest.mark.parametrize("dtype", ["uint16", "float32"])
+def test_of_a_range_that_is_given(dtype):
+    """What views clip is clipped; a narrower range alone is told."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 4000, (6, 8, 8, 2)).astype(dtype)
+    found = channel_statistics(images, value_range=(500, 1000))
+    assert found.value_range == ((500.0, 1000.0),) * 2
+    pixels = np.clip((images.astype("float64") - 500) / 500, 0, 1)
+    pixels = pixels.reshape(-1, 2)
+    np.testing.assert_allclose(found.pixel_mean, pixels.mean(0), rtol=1e-12)
+    np.testing.assert_allclose(found.pixel_std, pixels.std(0), rtol=1e-12)
+    views = MultiView.for_channels(found, value_range=(500, 1000))
+    assert views.mean == found.pixel_mean
+    with pytest.warns(UserWarning, match="clips values that are not rare"):
+        MultiView.for_channels(channel_statistics(images), value_range=(0, 900))

@@ -20,8 +20,9 @@ def keras_file(given: str) -> pathlib.Path:
         raise UsageError(f"there is no file {given!r}.")
     if path.is_dir():
         raise UsageError(
-            f"{given!r} is a folder without a backbone.keras: a run has one "
-            "when its last epoch is done."
+            f"{given!r} is a folder without a backbone.keras: the command "
+            "pretrain writes one when the last epoch is done; after pretrain() "
+            f"in Python, model.backbone.save({str(path / 'backbone.keras')!r})."
         )
     if path.suffix != ".keras":
         raise UsageError(f"MODEL must be a .keras file; received {given!r}.")

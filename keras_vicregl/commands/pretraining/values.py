@@ -37,19 +37,24 @@ def fill_in(settings: argparse.Namespace, source: ImageSource) -> str | None:
     if channels != 3:
         views.setdefault("channels", channels)
     kind = f"{channels} channel{'' if channels == 1 else 's'} of {dtype}"
-    if dtype == "uint8" or "value_range" in views:
+    if dtype == "uint8" or {"value_range", "mean", "std"} <= views.keys():
         return kind
+    given = views.get("value_range")
     with as_usage("--views value_range"):
-        found = channel_statistics(source, min(_LOOKED_AT, len(source)))
+        found = channel_statistics(
+            source, min(_LOOKED_AT, len(source)), value_range=given
+        )
         ranges = found.value_range
     views["value_range"] = [list(pair) for pair in ranges]
     views.setdefault("mean", list(found.pixel_mean))
     views.setdefault("std", list(found.pixel_std))
     shown = ", ".join(f"{low:,.6g} to {high:,.6g}" for low, high in ranges[:4])
     more = ", ..." if channels > 4 else ""
+    become = f"{kind}: {shown}{more} become 0 to 1"
+    if given is not None:
+        return f"{become}; mean and deviation of {found.examples} images"
     low, high = found.percentiles
     return (
-        f"{kind}: {shown}{more} become 0 to 1, by percentiles {low:g} and "
-        f"{high:g} of {found.examples} images; --views value_range=[LOW,HIGH] "
-        "says others"
+        f"{become}, by percentiles {low:g} and {high:g} of {found.examples} "
+        "images; --views value_range=[LOW,HIGH] says others"
     )

@@ -66,11 +66,28 @@ def normalize_images(
     Returns:
         float32, same shape: (images / 255 - mean) / std.
 
+    Raises:
+        ValueError: If images have another number of channels than `mean`, or
+            are of 16 bits and there is no `value_range`.
+
     Example:
 
     >>> normalize_images(np.array([[0.485, 0.456, 0.406]]) * 255).round(6)
     array([[0., 0., 0.]], dtype=float32)
     """
+    shape, dtype = np.shape(images), getattr(images, "dtype", None)
+    if not shape or shape[-1] != len(mean):
+        raise ValueError(
+            f"images must be (..., {len(mean)}), as mean and std have so many "
+            f"channels; received shape {shape}. A backbone of this package "
+            "knows those of its images: backbone.normalization(images)."
+        )
+    if value_range is None and dtype == np.uint16:
+        raise ValueError(
+            "images of uint16 need a value_range, the values that become 0 and "
+            "1. A backbone of this package knows that of its images: "
+            "backbone.normalization(images)."
+        )
     return Normalization(mean, std, value_range)(images)
 
 

@@ -69,6 +69,16 @@ class PyramidBackbone(keras.Model):
         """Input pixels per position of each of the `pyramid_outputs`."""
         return dict(self._pyramid_strides)
 
+    @property
+    def normalization(self) -> Normalization | None:
+        """That of the views it was trained on: call it on raw images.
+
+        `normalization(images)` takes (..., C) as they are in files, and gives
+        float32 that the backbone takes. It has `mean`, `std` and `value_range`.
+        `None` where the backbone was trained on no views with a `MultiView`.
+        """
+        return self._normalization
+
     def get_config(self) -> dict[str, Any]:
         """Returns the arguments common to all backbones."""
         config = {

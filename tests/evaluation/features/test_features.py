@@ -43,6 +43,20 @@ def test_normalize_images_is_imagenets():
     assert normalize_images(IMAGES).dtype == np.float32
 
 
+@pytest.mark.parametrize(
+    "images, message",
+    [
+        (np.ones((2, 8, 8, 1), "uint8"), r"must be \(\.\.\., 3\).*8, 1\)"),
+        (np.ones((2, 8, 8, 3), "uint16"), "uint16 need a value_range"),
+    ],
+)
+def test_images_that_are_not_imagenets_are_refused(images, message):
+    with pytest.raises(
+        ValueError, match=rf"{message}.*backbone\.normalization"
+    ):
+        normalize_images(images)
+
+
 @pytest.mark.parametrize("batch_size", [1, 4, 10, 256])
 def test_maps_and_means_whatever_the_batch_size(batch_size):
     backbone = averaging_backbone()

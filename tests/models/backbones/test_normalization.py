@@ -256,6 +256,7 @@ def test_models_that_make_views_know_them():
     backbone = SmallResNet(widths=(4, 4, 8, 8))
     heads(backbone, views=views)
     assert normalization_of(backbone) == (OTHER["mean"], OTHER["std"])
+    assert backbone.normalization == views.normalization
 
 
 def test_what_is_not_known_is_imagenets():
