@@ -157,14 +157,11 @@ def play(typist, wheel, backend):
         "## Pretrain\n\nKilled in the middle, as by a cluster or for want of "
         "power, and typed again:"
     )
-    pretrain = (
-        "keras-vicregl pretrain photographs --recipe small_images --epochs 3 "
-        "--views size=64"
-    )
+    pretrain = "keras-vicregl pretrain photographs --epochs 3 --views size=64"
     typist.type(
         f"{pretrain} & trained=$!; until [ -e runs/photographs/checkpoints/"
-        "epoch-0001*.npz ]; do sleep 0.2; done; kill -9 $trained; "
-        "wait $trained",
+        "epoch-0001*.npz ] || ! kill -0 $trained; do sleep 0.2; done; "
+        "kill -9 $trained; wait $trained",
         code=137,
         shown=pretrain,
     )
