@@ -51,6 +51,8 @@ def documents():
     """By path what is read by people."""
     texts = {"README.md": (ROOT / "README.md").read_text()}
     for path in sorted((ROOT / "docs").glob("*.md")):
+        if path.name == "transcript.md":  # its commands were typed
+            continue
         texts[str(path.relative_to(ROOT))] = path.read_text()
     for pattern in ("guides/*.py", "examples/*.py", "benchmarks/*.py"):
         for path in sorted(ROOT.glob(pattern)):
