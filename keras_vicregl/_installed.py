@@ -1,5 +1,6 @@
 """Which packages are installed, found out without importing them."""
 
+import importlib.metadata
 import importlib.util
 
 
@@ -31,6 +32,25 @@ def check_torch() -> None:
             "PyTorch checkpoints need PyTorch, whatever the Keras backend: "
             'pip install "keras-vicregl[torch]".'
         )
+
+
+def version_of(package: str) -> str | None:
+    """The version of a package that is installed, or None.
+
+    Args:
+        package: name as it is installed; also of its builds for a CPU or GPU.
+
+    Example:
+
+    >>> version_of("no-such-package") is None
+    True
+    """
+    for name in (package, f"{package}-cpu", f"{package}-gpu"):
+        try:
+            return importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return None
 
 
 def _is_installed(package: str) -> bool:

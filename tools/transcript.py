@@ -24,6 +24,7 @@ import venv
 import numpy as np
 from PIL import Image
 from sklearn.datasets import load_sample_images
+from try_wheel import environment_without_repository
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "transcript.md"
@@ -70,11 +71,7 @@ class Typist:
     def __init__(self, folder, scripts, backend):
         self._folder = folder
         self._environment = {
-            name: value
-            for name, value in os.environ.items()
-            if name not in ("PYTHONPATH", "VIRTUAL_ENV")
-        } | {
-            "KERAS_BACKEND": backend,
+            **environment_without_repository(backend),
             "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}",
         }
         self.parts = []

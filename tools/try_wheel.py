@@ -119,6 +119,13 @@ def main():
     print("The wheel works.")
 
 
+def environment_without_repository(backend):
+    """The environment of processes that find only what is installed."""
+    here = ("PYTHONPATH", "VIRTUAL_ENV")
+    kept = {name: v for name, v in os.environ.items() if name not in here}
+    return {**kept, "KERAS_BACKEND": backend}
+
+
 class Runner:
     """Runs commands outside of the repository.
 
@@ -129,11 +136,7 @@ class Runner:
 
     def __init__(self, folder, backend):
         self._folder = folder
-        self._environment = {
-            name: value
-            for name, value in os.environ.items()
-            if name not in ("PYTHONPATH", "VIRTUAL_ENV")
-        } | {"KERAS_BACKEND": backend}
+        self._environment = environment_without_repository(backend)
 
     def __call__(self, *command, code=0):
         print(f"$ {' '.join(command)[:100]}", flush=True)

@@ -7,12 +7,12 @@ and a small network is trained for three steps: ten seconds.
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import importlib.util
 import platform
 import time
 from typing import Any
 
+from keras_vicregl._installed import version_of
 from keras_vicregl._version import __version__
 from keras_vicregl.commands.problems import FAILURE
 from keras_vicregl.commands.starting import BACKENDS, quiet, start
@@ -61,12 +61,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Prints all of it."""
     backend = start(arguments.backend)
     print(f"keras_vicregl {__version__}, Python {platform.python_version()}")
-    print(f"backend: {backend}, Keras {_version('keras')}")
+    print(f"backend: {backend}, Keras {version_of('keras')}")
     for line in _devices(backend):
         print(line)
     print("libraries:")
     for name, what in LIBRARIES.items():
-        print(f"  {name:20} {_version(name) or '-':12} {what}")
+        print(f"  {name:20} {version_of(name) or '-':12} {what}")
     healthy = True
     for name, test in (("loss", _test_loss), ("step", _test_step)):
         begun = time.monotonic()
@@ -82,15 +82,6 @@ def run(arguments: argparse.Namespace) -> int:
         else:
             print(f"{name}: right, {found} ({seconds:.1f} s)")
     return 0 if healthy else FAILURE
-
-
-def _version(name: str) -> str | None:
-    for candidate in (name, f"{name}-cpu", f"{name}-gpu"):
-        try:
-            return importlib.metadata.version(candidate)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return None
 
 
 def _devices(backend: str) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import pathlib
 import platform
 import shlex
@@ -11,6 +10,7 @@ from typing import Any
 
 import keras
 
+from keras_vicregl._installed import version_of
 from keras_vicregl._running import PROGRAM, is_command
 from keras_vicregl._version import __version__
 from keras_vicregl.distribution.memory import devices
@@ -47,7 +47,7 @@ def surroundings() -> dict[str, Any]:
         "versions": {
             "keras_vicregl": __version__,
             "python": platform.python_version(),
-            **{name: v for name in _PACKAGES if (v := _version(name))},
+            **{name: v for name in _PACKAGES if (v := version_of(name))},
         },
         "devices": devices(),
         "platform": platform.platform(),
@@ -104,12 +104,3 @@ def _command() -> str:
         name = pathlib.Path(name).name
         name = name if name.startswith(PROGRAM) else PROGRAM
     return f"{name} {shlex.join(rest)}"
-
-
-def _version(name: str) -> str | None:
-    for candidate in (name, f"{name}-cpu", f"{name}-gpu"):
-        try:
-            return importlib.metadata.version(candidate)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return None

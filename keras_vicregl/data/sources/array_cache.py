@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pathlib
-import threading
 import warnings
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from keras_vicregl.data.sources.file_cache import folder_of
-
-_FILES_IN_A_FOLDER = 1000
+from keras_vicregl.data.sources.file_cache import (
+    folder_of,
+    place_of,
+    unfinished,
+)
 
 
 class ArrayCache:
@@ -43,7 +43,7 @@ class ArrayCache:
                 kept.flags.writeable = False
                 self._kept[number] = kept
             return kept
-        copy = self._folder / str(number // _FILES_IN_A_FOLDER) / str(number)
+        copy = place_of(self._folder, number)
         try:
             return np.load(copy, allow_pickle=False)
         except (OSError, ValueError, EOFError):  # not there, or damaged
@@ -52,19 +52,11 @@ class ArrayCache:
             return array
 
     def _keep(self, copy: pathlib.Path, array: np.ndarray) -> None:
-        # A name that no other thread or process writes to, and a move that is
-        # made wholly or not at all.
-        unfinished = copy.with_name(
-            f"{copy.name}-{os.getpid()}-{threading.get_ident()}.part"
-        )
         try:
-            copy.parent.mkdir(exist_ok=True)
-            with open(unfinished, "wb") as file:
+            # Of a file, not of its name, to which `np.save` adds a suffix.
+            with unfinished(copy) as partial, open(partial, "wb") as file:
                 np.save(file, array)
-            unfinished.replace(copy)
         except OSError as error:
-            with contextlib.suppress(OSError):
-                unfinished.unlink()
             if self._may_write:
                 self._may_write = False
                 warnings.warn(

@@ -9,7 +9,7 @@ import os
 import pathlib
 import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -114,20 +114,11 @@ class FileCache:
         path = np.asarray(path).item()
         source = pathlib.Path(os.fsdecode(path))
         contents = source.read_bytes()
-        folder = self._folder / str(number // _FILES_IN_A_FOLDER)
-        copy = folder / str(number)
-        # A name that no other thread or process writes to, and a move that is
-        # made wholly or not at all.
-        unfinished = folder / (
-            f"{number}-{os.getpid()}-{threading.get_ident()}.part"
-        )
+        copy = place_of(self._folder, number)
         try:
-            folder.mkdir(exist_ok=True)
-            unfinished.write_bytes(contents)
-            unfinished.replace(copy)
+            with unfinished(copy) as partial:
+                partial.write_bytes(contents)
         except OSError as error:
-            with contextlib.suppress(OSError):
-                unfinished.unlink()
             if self._may_write:
                 self._may_write = False
                 warnings.warn(
@@ -137,6 +128,34 @@ class FileCache:
                 )
             return path
         return os.fsencode(copy)
+
+
+def place_of(folder: pathlib.Path, number: int | np.int64) -> pathlib.Path:
+    """Where the copy with a number is, if it is there."""
+    return folder / str(number // _FILES_IN_A_FOLDER) / str(number)
+
+
+@contextlib.contextmanager
+def unfinished(copy: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A file to write, which becomes the copy when it is complete.
+
+    Its name is one that no other thread or process writes to, and the move is
+    made wholly or not at all.
+
+    Raises:
+        OSError: if it cannot be written; nothing of it is left.
+    """
+    partial = copy.with_name(
+        f"{copy.name}-{os.getpid()}-{threading.get_ident()}.part"
+    )
+    try:
+        copy.parent.mkdir(exist_ok=True)
+        yield partial
+        partial.replace(copy)
+    except OSError:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        raise
 
 
 def folder_of(folder: pathlib.Path, paths: Sequence[str]) -> pathlib.Path:

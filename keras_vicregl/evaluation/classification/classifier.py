@@ -15,7 +15,6 @@ from keras_vicregl.models.backbones.copies import copy_of
 from keras_vicregl.models.plumbing import feature_channels
 from keras_vicregl.precision import FullPrecisionDense
 from keras_vicregl.views import MultiView, ViewGroup
-from keras_vicregl.views.rendering.device import device_views
 from keras_vicregl.views.values import ValueRange
 
 if TYPE_CHECKING:
@@ -66,13 +65,9 @@ class Classifier(keras.Model):
 
     def call(self, inputs: dict[str, Any], training: bool = False) -> Any:
         """Scores (B, heads * C) of the views in a batch, see `fit_on`."""
-        if "views" in inputs:
-            (images,) = inputs["views"]
-        else:
-            views, _ = device_views(
-                self.views, inputs["images"], inputs["parameters"]
-            )
-            (images,) = views
+        if "views" not in inputs:
+            inputs = self.views.render(inputs)
+        (images,) = inputs["views"]
         training = bool(training and self.backbone.trainable)
         maps = self.backbone(images, training=training)
         return self.heads(ops.mean(ops.cast(maps, "float32"), axis=(1, 2)))

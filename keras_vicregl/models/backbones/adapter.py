@@ -315,15 +315,11 @@ def _last_feature_map(model: keras.Model) -> keras.KerasTensor:
 
     Of a transformer the last map is that of the patches before its blocks.
     """
-    maps = {
-        **_feature_maps(model),
-        **{n: o for n, o in _outputs(model).items() if are_tokens(o)},
-    }
-    if maps:
-        return next(
-            o for n, o in reversed(_outputs(model).items()) if n in maps
-        )
-    shapes = {str(output.shape) for output in _outputs(model).values()}
+    outputs, maps = _outputs(model), _feature_maps(model)
+    for name, output in reversed(outputs.items()):
+        if name in maps or are_tokens(output):
+            return output
+    shapes = {str(output.shape) for output in outputs.values()}
     raise ValueError(
         "`model` must have a layer that gives a feature map (B, h, w, F) or "
         f"tokens (B, N, F). {model.name!r} has none, only outputs of shapes "
