@@ -35,6 +35,12 @@ def make_batch(recipe, batch_size):
     return {"views": tuple(views), "view_to_source": tuple(maps)}
 
 
+def _accumulated(settings):
+    """Of Keras' optimizers: batches a step, None for one."""
+    parts = settings.get("accumulated", 1)
+    return parts if parts > 1 else None
+
+
 class Step:
     """A model, a batch on the device, and calls of the step and its parts."""
 
@@ -52,7 +58,11 @@ class Step:
             remat=settings["remat"],
         )
         self.model.compile(
-            recipe.make_optimizer(1000, settings["batch_size"]),
+            recipe.make_optimizer(
+                1000,
+                settings["batch_size"],
+                gradient_accumulation_steps=_accumulated(settings),
+            ),
             jit_compile=True if self.xla else "auto",
         )
         self.batch = keras.tree.map_structure(
