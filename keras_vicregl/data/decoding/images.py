@@ -4,6 +4,11 @@ JPEG, PNG, GIF, BMP and WebP. Grayscale, palettes, CMYK and 16 bits a channel
 become RGB of 8 bits, of an animation there is the first picture, and
 transparency is dropped, as Pillow's `convert("RGB")` does. What cannot be
 decoded is an error of the operation.
+
+All operations of a graph cost time for each image, those of a branch that is
+not taken too, and for each epoch, since an iterator optimises its graph anew.
+So there are few: a JPEG file that is as most are goes through eight, and what
+is not JPEG through a function that Python calls and keeps (`set_apart`).
 """
 
 from __future__ import annotations
@@ -18,6 +23,7 @@ from keras_vicregl._tensorflow import tf
 from keras_vicregl.data.boxes import BOXES, unpacked
 from keras_vicregl.data.decoding.orientation import (
     bytes_at,
+    is_simple_jpeg,
     jpeg_orientation,
     number,
     png_chunk,
@@ -110,7 +116,14 @@ def decode_image(data: tf.Tensor, note_dark: Note | None = None) -> tf.Tensor:
         with tf.control_dependencies([noted]):
             return tf.identity(image)
 
-    image = tf.cond(_is_jpeg(data), lambda: _decode_jpeg(data), other)
+    def seldom() -> tf.Tensor:
+        return tf.cond(_is_jpeg(data), lambda: _decode_any_jpeg(data), other)
+
+    image = tf.cond(
+        is_simple_jpeg(data),
+        lambda: _decode_jpeg(data),
+        seldom if tf.executing_eagerly() else _in_one(seldom),
+    )
     return tf.ensure_shape(image, (None, None, 3))
 
 
@@ -173,10 +186,22 @@ def check(condition: tf.Tensor, message: Any, value: tf.Tensor) -> tf.Tensor:
         return tf.identity(value)
 
 
+def _in_one(function: Callable[[], tf.Tensor]) -> Callable[[], tf.Tensor]:
+    """A function as one operation of the graph, whatever it takes from it."""
+    return tf.function(
+        function,
+        autograph=False,
+        experimental_attributes={"_noinline": True},
+    )
+
+
 def _decode_jpeg(data: tf.Tensor) -> tf.Tensor:
     # Not the default, "IFAST": that errs by up to 9 of 255.
-    image = tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
-    return turned(image, jpeg_orientation(data))
+    return tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
+
+
+def _decode_any_jpeg(data: tf.Tensor) -> tf.Tensor:
+    return turned(_decode_jpeg(data), jpeg_orientation(data))
 
 
 @set_apart

@@ -1,8 +1,8 @@
 """The orientation that cameras write into files (Exif), in TensorFlow.
 
 A picture taken with the camera turned is stored as the sensor saw it, with a
-number from 1 to 8 that tells how to turn it. No library is called and no Python
-is run for an image: a few bytes are looked at, and of most files that is all.
+number from 1 to 8 that tells how to turn it. Most JPEG files show at a glance
+that they have none (`is_simple_jpeg`); for the others Python looks (`exif`).
 """
 
 from __future__ import annotations
@@ -10,10 +10,18 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 
-from keras_vicregl._tensorflow import tf
+import numpy as np
 
-_TAG = 0x0112
+from keras_vicregl._tensorflow import tf
+from keras_vicregl.data.decoding import exif
+
 _NOT_FOUND = -1
+# How JPEG files begin whose next part is that of the quantization: at once, or
+# after JFIF data of the usual length. None: any byte.
+_BEGINNINGS = (
+    [*b"\xff\xd8\xff\xdb", *[None] * 18],
+    [*b"\xff\xd8\xff\xe0\0\x10", *[None] * 14, *b"\xff\xdb"],
+)
 
 # What a part of a file is, from its first bytes and its place: whether it is
 # the one wanted, whether that may still follow, where this one's data begin,
@@ -22,25 +30,62 @@ _Part = Callable[[tf.Tensor, tf.Tensor], tuple]
 
 
 def set_apart(
-    function: Callable[[tf.Tensor], tf.Tensor],
-) -> Callable[[tf.Tensor], tf.Tensor]:
+    function: Callable[[tf.Tensor], tuple[tf.Tensor, ...]],
+) -> Callable[[tf.Tensor], tuple[tf.Tensor, ...]]:
     """For what few files need: `function`, but as one operation in a graph.
 
-    Written into the graph that all files go through, it would cost all of them:
-    the operations of a branch that is not taken are gone through too.
+    Written into the graph that all files go through, it would cost all of them,
+    and each iterator, which optimises all of its graph anew. Python calls it,
+    so that it is traced once.
+
+    Args:
+        function: Of the contents of a file, a scalar string.
     """
-    apart = tf.function(
+    traced = tf.function(
         function,
         autograph=False,
         input_signature=[tf.TensorSpec((), tf.string)],
-        experimental_attributes={"_noinline": True},
     )
 
-    @functools.wraps(function)
-    def call(data: tf.Tensor) -> tf.Tensor:
-        return (function if tf.executing_eagerly() else apart)(data)
+    def call(data: bytes) -> list[np.ndarray]:
+        try:
+            # What calls this has no device of its own.
+            with tf.device("cpu"):
+                made = traced(tf.constant(data))
+        except tf.errors.OpError as error:
+            raise ValueError(error.message) from error
+        return [each.numpy() for each in made]
 
-    return call
+    @functools.wraps(function)
+    def apart(data: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        if tf.executing_eagerly():
+            return function(data)
+        with tf.init_scope(), tf.device("cpu"):
+            specs = traced.get_concrete_function().structured_outputs
+        made = tf.numpy_function(
+            call, [data], [spec.dtype for spec in specs], stateful=False
+        )
+        return tuple(
+            tf.ensure_shape(each, spec.shape)
+            for each, spec in zip(made, specs, strict=True)
+        )
+
+    return apart
+
+
+def is_simple_jpeg(data: tf.Tensor) -> tf.Tensor:
+    """Whether a JPEG file shows at a glance that it is not to be turned.
+
+    Most do, and to look further takes a part of the time of decoding.
+
+    Args:
+        data: Scalar string, the contents of the file.
+    """
+    head = tf.io.decode_raw(data, tf.uint8, fixed_length=len(_BEGINNINGS[0]))
+    values = [[byte or 0 for byte in row] for row in _BEGINNINGS]
+    is_any = [[byte is None for byte in row] for row in _BEGINNINGS]
+    is_alike = (head == np.array(values, np.uint8)) | np.array(is_any)
+    return tf.reduce_any(tf.reduce_all(is_alike, axis=1))
 
 
 def jpeg_orientation(data: tf.Tensor) -> tf.Tensor:
@@ -53,21 +98,26 @@ def jpeg_orientation(data: tf.Tensor) -> tf.Tensor:
         Scalar int32, 1 to 8; 1, as it should be shown, where the file does not
         tell (well).
     """
-    return tf.cond(
-        _has_no_exif(data),
-        lambda: tf.constant(1),
-        lambda: _jpeg_orientation(data),
-    )
-
-
-@set_apart
-def _jpeg_orientation(data: tf.Tensor) -> tf.Tensor:
-    return _orientation_at(data, _find(data, 2, _jpeg_part))
+    return _found(exif.jpeg_orientation, data)
 
 
 def png_orientation(data: tf.Tensor) -> tf.Tensor:
     """Orientation of a PNG file, as `jpeg_orientation`."""
-    return _orientation_at(data, png_chunk(data, b"eXIf"))
+    return _found(exif.png_orientation, data)
+
+
+def webp_orientation(data: tf.Tensor) -> tf.Tensor:
+    """Orientation of a WebP file, as `jpeg_orientation`."""
+    return _found(exif.webp_orientation, data)
+
+
+def _found(find: Callable[[bytes], int], data: tf.Tensor) -> tf.Tensor:
+    def call(data: bytes | np.ndarray) -> np.int32:
+        # Outside of a graph it comes as an array of objects.
+        return np.int32(find(getattr(data, "item", lambda: data)()))
+
+    found = tf.numpy_function(call, [data], tf.int32, stateful=False)
+    return tf.ensure_shape(found, ())
 
 
 def png_chunk(data: tf.Tensor, name: bytes) -> tf.Tensor:
@@ -87,11 +137,6 @@ def png_chunk(data: tf.Tensor, name: bytes) -> tf.Tensor:
         return spells(head[4:8], name), ~last, place + 8, following
 
     return _find(data, 8, part)
-
-
-def webp_orientation(data: tf.Tensor) -> tf.Tensor:
-    """Orientation of a WebP file, as `jpeg_orientation`."""
-    return _orientation_at(data, _find(data, 12, _webp_part))
 
 
 def turned(image: tf.Tensor, orientation: tf.Tensor) -> tf.Tensor:
@@ -170,69 +215,9 @@ def _find(data: tf.Tensor, start: int, part: _Part) -> tf.Tensor:
     return found
 
 
-def _has_no_exif(data: tf.Tensor) -> tf.Tensor:
-    """Whether a JPEG file shows at a glance that it has no Exif data.
-
-    Most files do, and to walk through the others' parts takes a third of the
-    time that it takes to decode a small image.
-    """
-    head = tf.strings.substr(data, 0, 24) + b"\0" * 24
-
-    def quantization_at(place: int) -> tf.Tensor:
-        return tf.strings.substr(head, place, 2) == b"\xff\xdb"
-
-    # What follows the start, or JFIF data of the usual length.
-    jfif = tf.strings.substr(head, 2, 4) == b"\xff\xe0\0\x10"
-    return quantization_at(2) | (jfif & quantization_at(20))
-
-
-def _jpeg_part(head: tf.Tensor, place: tf.Tensor) -> tuple:
-    marker = head[1]
-    is_exif = (marker == 0xE1) & spells(head[4:10], b"Exif\0\0")
-    # Application data and comments: they come before all else.
-    goes_on = (head[0] == 0xFF) & (
-        ((marker >= 0xE0) & (marker <= 0xEF)) | (marker == 0xFE)
-    )
-    following = place + 2 + tf.maximum(number(head[2:4], little=False), 2)
-    return is_exif & goes_on, goes_on, place + 10, following
-
-
-def _webp_part(head: tf.Tensor, place: tf.Tensor) -> tuple:
-    size = number(head[4:8], little=True)
-    following = _beyond(place, size, 8 + size % 2)
-    return spells(head[:4], b"EXIF"), True, place + 8, following
-
-
 def _beyond(
     place: tf.Tensor, size: tf.Tensor, rest: tf.Tensor | int
 ) -> tf.Tensor:
     """The sum, or the largest number that there is."""
     most = 2**31 - 1
     return place + tf.minimum(size, most - place - rest) + rest
-
-
-def _orientation_at(data: tf.Tensor, begin: tf.Tensor) -> tf.Tensor:
-    def read() -> tf.Tensor:
-        # Some writers put JPEG's marker before the data of other formats too.
-        marked = spells(bytes_at(data, begin, 6), b"Exif\0\0")
-        tiff = tf.strings.substr(data, begin + tf.where(marked, 6, 0), 65536)
-        little = spells(bytes_at(tiff, 0, 2), b"II")
-        table = number(bytes_at(tiff, 4, 4), little=little)
-        count = number(bytes_at(tiff, table, 2), little=little)
-        table = tf.minimum(table, tf.strings.length(tiff) - 2) + 2
-        return _entry(tiff, table, count, little)
-
-    return tf.cond(begin < 0, lambda: tf.constant(1), read)
-
-
-def _entry(
-    tiff: tf.Tensor, table: tf.Tensor, count: tf.Tensor, little: tf.Tensor
-) -> tf.Tensor:
-    """The orientation in a table of `count` entries of 12 bytes."""
-    count = tf.minimum(count, (tf.strings.length(tiff) - table) // 12)
-    entries = tf.strings.substr(tiff, table, 12 * count)
-    entries = tf.reshape(tf.io.decode_raw(entries, tf.uint8), (-1, 12))
-    is_orientation = number(entries[:, :2], little=little) == _TAG
-    values = number(entries[:, 8:10], little=little)
-    value = tf.reduce_max(tf.where(is_orientation, values, 0))
-    return tf.where((value >= 1) & (value <= 8), value, 1)
