@@ -37,7 +37,7 @@ from keras_vicregl.data.engine import (
 from keras_vicregl.data.sources.array_rows import native
 from keras_vicregl.data.sources.arrays import ArraySource
 from keras_vicregl.data.sources.image_source import ImageSource
-from keras_vicregl.data.streams import epochs
+from keras_vicregl.data.streams import epochs, lasting
 from keras_vicregl.views import MultiView
 from keras_vicregl.views.keys import IMAGES
 from keras_vicregl.views.values import (
@@ -223,11 +223,14 @@ def view_batches(
     with tf.device("cpu"):
         position = epochs.Position((epoch, step), fixed)
         taken = epochs.Taken()
+        # A stream may not be read beyond its end.
+        lasts = on_canvas and steps > 0
+        beginning = lasting.Beginning(fixed)
         groups = epochs.epochs(
             lambda order_seed: source._groups(plan, order_seed),
             seed=seed,
             steps=steps,
-            position=position,
+            begun=beginning.positions() if lasts else position.begun(),
         )
         if on_canvas:
             placing = Canvas(source, multi_view, canvas_size(source, canvas))
@@ -245,6 +248,10 @@ def view_batches(
         batches = batches.prefetch(
             tf.data.AUTOTUNE if prefetch is None else prefetch
         )
+        if lasts:
+            batches = lasting.one_epoch_each(
+                batches, beginning, position, steps
+            )
         batches = epochs.finish_epochs(batches, position, steps, taken)
         if not step and steps != tf.data.UNKNOWN_CARDINALITY:
             batches = batches.apply(

@@ -71,6 +71,16 @@ class Position:
         """Epoch and step, (2,) int64, of an iteration that begins now."""
         return np.array(self._next, np.int64)
 
+    def begun(self) -> tf.data.Dataset:
+        """What `begin` says when an iteration begins, one element."""
+        from keras_vicregl._tensorflow import tf
+
+        return tf.data.Dataset.from_tensors(0).map(
+            lambda _: tf.ensure_shape(
+                tf.numpy_function(self.begin, [], tf.int64), (2,)
+            )
+        )
+
     def finish(self, epoch: int) -> np.int64:
         """Note that `epoch` has passed; returns 0. Below 0: the present one."""
         with self._lock:
@@ -104,15 +114,15 @@ def epochs(
     *,
     seed: int,
     steps: int,
-    position: Position,
+    begun: tf.data.Dataset,
 ) -> tf.data.Dataset:
-    """The groups of one epoch, of another one in each iteration.
+    """The groups of epochs, one for each position that `begun` has.
 
     Args:
         groups_of: From the seed of an epoch's order, (2,) int64, to its groups.
         seed: A non-negative integer.
         steps: Groups in an epoch; below 0 where that is not known.
-        position: Where iterations begin.
+        begun: Epoch and step, (2,) int64, at which each begins.
 
     Returns:
         Pairs of a group and a dictionary of scalars: its `"epoch"`, whether it
@@ -143,13 +153,8 @@ def epochs(
         groups = groups_of(order_seed).skip(first)
         return groups.enumerate(first).map(with_facts)
 
-    # The flat_map makes a pipeline anew for each iteration, and with it the
-    # only thing that is not given: where the iteration begins.
-    begun = tf.data.Dataset.from_tensors(0).map(
-        lambda _: tf.ensure_shape(
-            tf.numpy_function(position.begin, [], tf.int64), (2,)
-        )
-    )
+    # The flat_map makes a pipeline anew for each epoch, and with it the only
+    # thing that is not given: where it begins.
     return begun.flat_map(one_epoch)
 
 
