@@ -77,12 +77,15 @@ class Canvas:
         return self._multi_view.parameters(seeds, after, maps)
 
     def placed(self, example: dict[str, Any]) -> dict[str, tf.Tensor]:
-        """`reduced` in tf.data, and put on a canvas: in a `multi_view`'s place.
+        """`reduced` in tf.data: in a `multi_view`'s place.
+
+        Batches of it are to be padded to `padded_shapes`.
 
         Args:
             example: With `"images"` (H, W, C) and `"seeds"` (2,).
         """
         from keras_vicregl._tensorflow import tf
+        from keras_vicregl.data.decoding.orientation import in_one
 
         image, index = example[IMAGES], example[SEEDS][1]
         before = tf.shape(image)[:2]
@@ -105,22 +108,25 @@ class Canvas:
 
         image = tf.cond(
             (height > self.size[0]) | (width > self.size[1]),
-            make_smaller,
+            in_one(make_smaller),
             lambda: image,
         )
         after = tf.shape(image)[:2]
-        room = self.size - after
-        canvas = tf.pad(image, [[0, room[0]], [0, room[1]], [0, 0]])
         # Masks and the like have many sizes, and views do without them.
         kept = {key: example[key] for key in (LABELS, SEEDS) if key in example}
         return {
             **kept,
             IMAGES: tf.ensure_shape(
-                canvas, (*self.size, self._multi_view.channels)
+                image, (None, None, self._multi_view.channels)
             ),
             SOURCE_SIZE: tf.cast(before, tf.float32),
             _SIZE: tf.cast(after, tf.int64),
         }
+
+    def padded_shapes(self, spec: dict[str, Any]) -> dict[str, Any]:
+        """Shapes of what `placed` gives, with the image on a canvas."""
+        shapes = {key: each.shape for key, each in spec.items()}
+        return {**shapes, IMAGES: (*self.size, spec[IMAGES].shape[-1])}
 
     def with_parameters(self, batch: dict[str, Any]) -> dict[str, Any]:
         """A batch of what `placed` gives, with what is drawn for it."""

@@ -234,7 +234,9 @@ def view_batches(
         )
         if on_canvas:
             placing = Canvas(source, multi_view, canvas_size(source, canvas))
-            batches = batches_of_views(groups, source, placing.placed, plan)
+            batches = batches_of_views(
+                groups, source, placing.placed, plan, placing.padded_shapes
+            )
             batches = batches.map(
                 lambda batch, facts: (placing.with_parameters(batch), facts),
                 num_parallel_calls=tf.data.AUTOTUNE,

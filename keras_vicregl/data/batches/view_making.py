@@ -27,6 +27,7 @@ def batches_of_views(
     source: ImageSource,
     multi_view: MultiViewLike,
     plan: Plan,
+    shapes: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
 ) -> tf.data.Dataset:
     """Batches of what `multi_view` returns.
 
@@ -36,6 +37,8 @@ def batches_of_views(
         source: Where the groups are from.
         multi_view: See `view_batches`.
         plan: How groups were made.
+        shapes: To which examples that `multi_view` returns are padded, from
+            their spec. None: they are not.
 
     Returns:
         Pairs of a batch and the facts that came with its group.
@@ -60,7 +63,13 @@ def batches_of_views(
             views = window.map(
                 lambda index, element: make(seed, index, element), **parallel
             )
-            return views.batch(plan.share, plan.drop_remainder)
+            if shapes is None:
+                return views.batch(plan.share, plan.drop_remainder)
+            return views.padded_batch(
+                plan.share,
+                shapes(views.element_spec),
+                drop_remainder=plan.drop_remainder,
+            )
 
         return _two_at_a_time(groups, batch_of)
 
@@ -78,6 +87,7 @@ def batches_of_views(
             lambda index, element: make(seed, index, element),
             failures,
             size,
+            shapes,
         )
 
     batches = _two_at_a_time(groups, full_batch_of)

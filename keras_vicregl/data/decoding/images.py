@@ -23,6 +23,7 @@ from keras_vicregl._tensorflow import tf
 from keras_vicregl.data.boxes import BOXES, unpacked
 from keras_vicregl.data.decoding.orientation import (
     bytes_at,
+    in_one,
     is_simple_jpeg,
     jpeg_orientation,
     number,
@@ -122,7 +123,7 @@ def decode_image(data: tf.Tensor, note_dark: Note | None = None) -> tf.Tensor:
     image = tf.cond(
         is_simple_jpeg(data),
         lambda: _decode_jpeg(data),
-        seldom if tf.executing_eagerly() else _in_one(seldom),
+        in_one(seldom),
     )
     return tf.ensure_shape(image, (None, None, 3))
 
@@ -184,15 +185,6 @@ def check(condition: tf.Tensor, message: Any, value: tf.Tensor) -> tf.Tensor:
         return value
     with tf.control_dependencies([tf.debugging.Assert(condition, [message])]):
         return tf.identity(value)
-
-
-def _in_one(function: Callable[[], tf.Tensor]) -> Callable[[], tf.Tensor]:
-    """A function as one operation of the graph, whatever it takes from it."""
-    return tf.function(
-        function,
-        autograph=False,
-        experimental_attributes={"_noinline": True},
-    )
 
 
 def _decode_jpeg(data: tf.Tensor) -> tf.Tensor:

@@ -73,6 +73,20 @@ def set_apart(
     return apart
 
 
+def in_one(function: Callable[[], tf.Tensor]) -> Callable[[], tf.Tensor]:
+    """A branch as one operation of a graph, whatever it takes from it.
+
+    It is for what is seldom taken, and cheap enough for each iterator.
+    """
+    if tf.executing_eagerly():
+        return function
+    return tf.function(
+        function,
+        autograph=False,
+        experimental_attributes={"_noinline": True},
+    )
+
+
 def is_simple_jpeg(data: tf.Tensor) -> tf.Tensor:
     """Whether a JPEG file shows at a glance that it is not to be turned.
 

@@ -1,8 +1,7 @@
 """Examples that cannot be read: found, noted and told of once an epoch.
 
-TensorFlow stops at an error, and has no `try` in a graph. `readable` makes one
-of a small data set for each batch; Python is called only when something has
-failed.
+TensorFlow stops at an error, and has no `try` in a graph. Here it is a small
+data set for each batch; Python is called only when something has failed.
 """
 
 from __future__ import annotations
@@ -100,15 +99,7 @@ def readable(group: Any, make: Make, failures: Failures) -> tf.data.Dataset:
     from keras_vicregl._tensorflow import tf
 
     size = tf.shape(group[0])[0]
-    made = (
-        tf.data.Dataset.from_tensor_slices((tf.range(size), *group))
-        .map(
-            lambda slot, index, element: (slot, make(index, element)),
-            num_parallel_calls=tf.data.AUTOTUNE,
-            deterministic=True,
-        )
-        .ignore_errors()
-    )
+    made = _made(group, make)
 
     def note_gap(expected: tf.Tensor, here: Any) -> Any:
         slot, example = here
@@ -131,8 +122,25 @@ def readable(group: Any, make: Make, failures: Failures) -> tf.data.Dataset:
     )
 
 
+def _made(group: Any, make: Make) -> tf.data.Dataset:
+    """What `readable` returns, without taking note of the others."""
+    from keras_vicregl._tensorflow import tf
+
+    places = tf.range(tf.shape(group[0])[0])
+    made = tf.data.Dataset.from_tensor_slices((places, *group)).map(
+        lambda slot, index, element: (slot, make(index, element)),
+        num_parallel_calls=tf.data.AUTOTUNE,
+        deterministic=True,
+    )
+    return made.ignore_errors()
+
+
 def full_batch(
-    group: Any, make: Make, failures: Failures, size: int | None
+    group: Any,
+    make: Make,
+    failures: Failures,
+    size: int | None,
+    shapes: Callable[[Any], Any] | None = None,
 ) -> tf.data.Dataset:
     """A group as one batch: in the place of what cannot be made, another one.
 
@@ -145,28 +153,45 @@ def full_batch(
         make: See `readable`.
         failures: Takes note of what cannot be made.
         size: Of the group, where it is always the same.
+        shapes: To which what `make` returns is padded, from its spec. None: it
+            is not.
     """
     from keras_vicregl._tensorflow import tf
 
     places = tf.range(tf.shape(group[0])[0])
-    made = readable(group, make, failures)
-    made = made.batch(tf.size(places, tf.int64))
+    count = tf.size(places, tf.int64)
+    # Not `readable`: a function for each image takes a part of its time.
+    made = _made(group, make)
+    if shapes is None:
+        made = made.batch(count)
+    else:
+        made = made.padded_batch(count, ((), shapes(made.element_spec[1])))
     nothing = tf.data.Dataset.from_tensors(_no_rows(made.element_spec))
 
     def fill(slots: tf.Tensor, examples: Any) -> Any:
         count = tf.shape(slots)[0]
 
         def another() -> Any:
-            before = tf.searchsorted(slots, places, side="right") - 1
-            rows = tf.where(before < 0, count - 1, before)
-            return tf.nest.map_structure(lambda x: tf.gather(x, rows), examples)
+            is_made = tf.reduce_any(places[:, None] == slots, axis=1)
+            missed = tf.boolean_mask(places, ~is_made)
+            noted = tf.numpy_function(
+                failures.note,
+                [tf.gather(x, missed) for x in tf.nest.flatten(group)],
+                tf.int64,
+            )
+            with tf.control_dependencies([noted]):
+                left = tf.cond(count == 0, none, lambda: tf.identity(noted))
+            with tf.control_dependencies([left]):
+                before = tf.searchsorted(slots, places, side="right") - 1
+                rows = tf.where(before < 0, count - 1, before)
+                return tf.nest.map_structure(
+                    lambda x: tf.gather(x, rows), examples
+                )
 
         def none() -> tf.Tensor:
             return tf.numpy_function(failures.none_in_batch, [], tf.int64)
 
-        left = tf.cond(count == 0, none, lambda: tf.constant(0, tf.int64))
-        with tf.control_dependencies([left]):
-            filled = tf.cond(count < tf.size(places), another, lambda: examples)
+        filled = tf.cond(count < tf.size(places), another, lambda: examples)
         return tf.nest.map_structure(
             lambda x: tf.ensure_shape(x, (size, *x.shape[1:])), filled
         )
