@@ -6,6 +6,7 @@ Python alone: for lists of files before anything is decoded.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable
 
 DECODED = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp")
@@ -23,6 +24,7 @@ NPY = b"\x93NUMPY"
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f\x85\u2028\u2029]")
 _NAMED = 5  # files told of by name
 
 
@@ -53,8 +55,9 @@ def named(paths: list[str]) -> str:
 
 
 def readable(path: str) -> str:
-    """A file's name as text, which names need not be."""
-    return os.fsencode(path).decode(errors="backslashreplace")
+    """A file's name as text of one line, which names need not be."""
+    text = os.fsencode(path).decode(errors="backslashreplace")
+    return _CONTROLS.sub(lambda found: repr(found[0])[1:-1], text)
 
 
 def _others(

@@ -154,7 +154,7 @@ def size_of(file: str | os.PathLike | bytes) -> tuple[int, int] | None:
             with open(file, "rb") as opened:
                 data = opened.read(_HEAD)
         kind = _kind(data)
-        with Image.open(io.BytesIO(data), formats=[kind]) as image:
+        with _begun(data, kind) as image:
             width, height = image.size
     except (OSError, ValueError, SyntaxError):
         return None
@@ -199,17 +199,28 @@ def opened(
     if kind == "PNG" and _PNG_END not in data:
         raise ValueError("a damaged PNG file: its end is missing")
     try:
-        image = Image.open(io.BytesIO(data), formats=[kind])
+        image = _begun(data, kind)
         if before is not None:
             before(image)
         image.load()
-    except Image.UnidentifiedImageError:
-        # Its own message has the address of the bytes in memory.
+    except SyntaxError:
+        # Pillow's way to say that it is none.
         raise ValueError(f"a damaged {kind} file") from None
     except Exception as error:
         # Of damaged files nearly any: struct.error, zlib.error, IndexError ...
         raise ValueError(f"a damaged {kind} file: {error}") from error
     return image
+
+
+def _begun(data: bytes, kind: str) -> Image.Image:
+    """Pillow's image of a file, without its pixels.
+
+    `Image.open` refuses images of more than 179 megapixels, and warns of half
+    as many: it guards servers. Those here are the user's own.
+    """
+    if kind not in Image.OPEN:
+        Image.init()
+    return Image.OPEN[kind][0](io.BytesIO(data), "")
 
 
 def _pixels(image: Image.Image, mode: str | None = None) -> np.ndarray:

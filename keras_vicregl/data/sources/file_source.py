@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from keras_vicregl.data.decoding.formats import readable
 from keras_vicregl.data.decoding.forms import RGB
 from keras_vicregl.data.sources.image_source import ImageSource
+from keras_vicregl.data.streams.ahead import within
 from keras_vicregl.views.keys import IMAGES, LABELS, MASKS
 
 if TYPE_CHECKING:
@@ -118,7 +119,11 @@ class FileSource(ImageSource):
         path = self._paths[index]
         if self._cache is not None:
             path = self._cache.kept(index) or path
-        return pillow.size_of(path)
+        try:
+            return within(pillow.size_of, path, self.time_limit)
+        except TimeoutError as error:
+            self._note_late(index, error)
+            return None
 
     def _all_labels(self) -> np.ndarray:
         return self._labels

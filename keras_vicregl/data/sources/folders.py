@@ -154,9 +154,19 @@ def entries_of(folder: str | os.PathLike) -> list[os.DirEntry]:
             entry
             for entry in entries
             if not entry.name.startswith(".")
+            and not _is_special(entry)
             and not (entry.is_dir() and _OF_SYSTEMS.fullmatch(entry.name))
         ]
     return sorted(found, key=lambda entry: entry.name)
+
+
+def _is_special(entry: os.DirEntry) -> bool:
+    """Whether it is there, but a pipe, socket or device: reading might wait."""
+    return not (
+        entry.is_file()
+        or entry.is_dir()
+        or (entry.is_symlink() and not os.path.exists(entry.path))
+    )
 
 
 def split_roots(root: pathlib.Path, split: str) -> list[pathlib.Path]:

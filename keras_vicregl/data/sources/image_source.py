@@ -212,8 +212,11 @@ class ImageSource:
         try:
             return within(self.example, index, self.time_limit)
         except TimeoutError as error:
-            self._late[index] = time.monotonic(), error
+            self._note_late(index, error)
             raise
+
+    def _note_late(self, index: int, error: TimeoutError) -> None:
+        self._late[index] = time.monotonic(), error
 
     def _refuse_late(self, index: int) -> None:
         """Raises the TimeoutError of an example that has just had one.

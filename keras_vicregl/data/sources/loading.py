@@ -211,6 +211,7 @@ def load(
     if mask_labels is not None:
         table = label_table(mask_labels)
     ignored = check_ignore_label(ignore_label)
+    source = _listed(source)
     kind = _kind_of(source)
     given = {
         "split": split,
@@ -358,6 +359,15 @@ def _mapped(source: Any) -> tuple[str, Any]:
 def _is_array_file(source: Any) -> bool:
     path = os.path.expanduser(source)
     return suffix_of(path) == ARRAYS and os.path.isfile(path)
+
+
+def _listed(source: Any) -> Any:
+    """A list of what is an array, or a column of a table, of names of files."""
+    if getattr(source, "ndim", None) == 1 and hasattr(source, "tolist"):
+        names = source.tolist()
+        if names and all(isinstance(each, str | os.PathLike) for each in names):
+            return names
+    return source
 
 
 def _kind_of(source: Any) -> str:
