@@ -54,6 +54,8 @@ if TYPE_CHECKING:
 
 # Examples to shuffle among where the source does not hold all in memory.
 _SHUFFLE_BUFFER = 1024
+# Batches of images on canvases that are kept ready.
+_PREFETCH = 2
 # Images of files whose values are looked at.
 _LOOKED_AT = 3
 
@@ -140,7 +142,8 @@ def view_batches(
             gets rows p B / P to (p + 1) B / P of each batch of B. (Of a stream
             each process reads all, but decodes its own part only.)
         prefetch: Batches to prepare ahead. Default: as many as tf.data finds
-            useful, and 2 in Python.
+            useful; 2 on canvases, and in Python, where those of the next epoch
+            are prepared too.
         engine: What reads the images: `"tensorflow"` (tf.data), `"python"`, or
             `"auto"`, TensorFlow where it is installed.
         canvas: For views on the device, of images that may differ in size:
@@ -247,9 +250,10 @@ def view_batches(
         batches = batches.map(
             lambda batch, facts: (MultiView.to_fit(batch), facts)
         )
-        batches = batches.prefetch(
-            tf.data.AUTOTUNE if prefetch is None else prefetch
-        )
+        if prefetch is None:
+            # One that lasts would fill whatever memory tf.data allows it.
+            prefetch = _PREFETCH if lasts else tf.data.AUTOTUNE
+        batches = batches.prefetch(prefetch)
         if lasts:
             batches = lasting.one_epoch_each(
                 batches, beginning, position, steps

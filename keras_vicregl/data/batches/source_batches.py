@@ -15,7 +15,6 @@ from keras_vicregl.data.batches.epoch_batches import EpochBatches, Order
 from keras_vicregl.data.sources.image_source import ImageSource
 from keras_vicregl.data.streams.ahead import in_order, prefetched
 from keras_vicregl.data.streams.epochs import Plan
-from keras_vicregl.data.streams.unreadable import Unreadable
 from keras_vicregl.views import MultiView
 from keras_vicregl.views.keys import (
     IMAGES,
@@ -78,7 +77,7 @@ class SourceBatches(EpochBatches):
             self._steps,
             self._fixed,
         )
-        self._unreadable = Unreadable(source.name, len(source), source.on_error)
+        self._unreadable = source._unreadable()
         self._batches: Any = None
         self._next: tuple[int, int] | None = None
         # The first ones of an iteration, which is often begun anew.

@@ -154,6 +154,7 @@ class ImageSource:
         self.ignore_label = ignore_label
         self.time_limit = time_limit
         self._known_form = _form(channels, dtype)
+        self._told: set[str] = set()
         self._late: dict[int, tuple[float, TimeoutError]] = {}
         self._length = length
         self._dark = DarkFiles(self._name_of)
@@ -313,7 +314,7 @@ class ImageSource:
         order = np.arange(len(self))
         if order_seed is not None:
             order = shuffled(len(self), order_seed)
-        unreadable = Unreadable(self.name, len(self), self.on_error)
+        unreadable = self._unreadable()
         made = in_order(
             lambda index: then(self._checked(self.example(index))),
             order.tolist(),
@@ -498,8 +499,18 @@ class ImageSource:
         from keras_vicregl.data.streams.failures import Failures
 
         return Failures(
-            self.name, len(self), self.on_error, self._name_of, make, spec
+            self.name,
+            len(self),
+            self.on_error,
+            self._name_of,
+            make,
+            spec,
+            self._told,
         )
+
+    def _unreadable(self) -> Unreadable:
+        """The same for Python."""
+        return Unreadable(self.name, len(self), self.on_error, self._told)
 
 
 def _form(channels: Any, dtype: Any) -> Form | None:

@@ -34,6 +34,7 @@ class Failures(Unreadable):
         make: What failed, from index and element (of tensors): tried once more
             to learn the reason.
         structure: Of the elements, which come here flat.
+        told: See `Unreadable`.
     """
 
     def __init__(
@@ -44,8 +45,9 @@ class Failures(Unreadable):
         name: Callable[[int, Any], str],
         make: Make,
         structure: Any,
+        told: set[str] | None = None,
     ) -> None:
-        super().__init__(what, total, on_error)
+        super().__init__(what, total, on_error, told)
         self._name = name
         self._make = make
         self._structure = structure

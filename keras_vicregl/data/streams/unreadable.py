@@ -1,4 +1,4 @@
-"""What could not be read of a data set: noted, and told of once an epoch."""
+"""What could not be read of a data set: noted, and told of once."""
 
 from __future__ import annotations
 
@@ -19,15 +19,19 @@ class Unreadable:
         what: Name of the data set.
         total: Examples in it.
         on_error: `"raise"` or `"skip"`.
+        told: Reasons that need not be told of, to which those are added that
+            are: of a source, which training and evaluations read in turn.
     """
 
-    def __init__(self, what: str, total: int, on_error: str) -> None:
+    def __init__(
+        self, what: str, total: int, on_error: str, told: set[str] | None = None
+    ) -> None:
         self._what = what
         self._total = total
         self._raises = on_error == "raise"
         self._lock = threading.Lock()
         self._reasons: dict[int, str] = {}
-        self._told = 0
+        self._told = set() if told is None else told
 
     def add(self, index: int, reason: str) -> None:
         """Note an example, and why it could not be read.
@@ -46,8 +50,9 @@ class Unreadable:
     def tell(self) -> np.int64:
         """Warn of those that have not been told of; returns 0."""
         with self._lock:
+            new = set(self._reasons.values()) - self._told
+            self._told |= new
             count = len(self._reasons)
-            new, self._told = count > self._told, count
             message = (
                 f"{count} of {self._total} images of {self._what} could not be "
                 f"read and are skipped: {self._first()}"

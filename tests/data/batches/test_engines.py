@@ -26,7 +26,7 @@ from keras_vicregl.data import (
     view_batches,
 )
 from keras_vicregl.data.batches.source_batches import SourceBatches
-from keras_vicregl.data.streams import ahead
+from keras_vicregl.data.streams import ahead, lasting
 from keras_vicregl.evaluation import image_batches
 from keras_vicregl.views import MultiView, ViewGroup
 from keras_vicregl.views.rendering.device import device_views
@@ -321,12 +321,38 @@ def test_one_function_makes_a_source_of_both_engines():
     source = Pictures(on_error="skip", has_masks=True)
     with pytest.warns(UserWarning, match=r"1 of 6 .*pictures\[4\] .*a hole"):
         assert_same(source, batch_size=3)
-    with pytest.warns(UserWarning, match="1 of 6"):
+    # What one reading has told of, the next one need not.
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
         ours = list(source.examples_in_python())
         theirs = list(source.examples())
     assert len(ours) == len(theirs) == 5
     for one, other in zip(ours, theirs, strict=True):
         keras.tree.map_structure(np.testing.assert_array_equal, one, other)
+
+
+def test_one_iterator_of_tensorflow_makes_all_epochs(folder, monkeypatch):
+    begun = []
+    end = lasting._Lasting.end
+    monkeypatch.setattr(
+        lasting._Lasting, "end", lambda self: (begun.append(1), end(self))
+    )
+    options = {"batch_size": 5, "seed": 3}
+    source = load(folder / "images")
+    batches = view_batches(source, VIEWS, engine="tensorflow", **options)
+    first, second = list(batches), list(batches)
+    assert len(begun) == 1
+    # An epoch that is given up is begun again, and no other is missed.
+    third = next(iter(batches))
+    again = list(batches)
+    assert len(begun) == 2
+    for epoch, found in enumerate([first, second, again]):
+        expected = view_batches(
+            source, VIEWS, engine="python", start=(epoch, 0), **options
+        )
+        for one, other in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(one[0]["images"], other[0]["images"])
+    np.testing.assert_array_equal(third[0]["images"], again[0][0]["images"])
 
 
 @pytest.mark.parametrize("engine", ["python", "tensorflow"])

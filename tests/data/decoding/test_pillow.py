@@ -161,3 +161,11 @@ def test_the_size_of_what_cannot_be_read_is_not_known(tmp_path):
     assert pillow.size_of(tmp_path / "none.png") is None
     (tmp_path / "text.png").write_bytes(b"a text")
     assert pillow.size_of(tmp_path / "text.png") is None
+
+
+def test_large_images_are_not_taken_for_attacks(monkeypatch, recwarn):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    data = encoded(picture(24, 31))
+    assert pillow.size_of(data) == (24, 31)
+    assert pillow.decode_image(data).shape == (24, 31, 3)
+    assert not recwarn

@@ -1,5 +1,6 @@
 """Folders that mean something else than they seem."""
 
+import os
 import unicodedata
 import warnings
 
@@ -362,3 +363,23 @@ def test_mask_labels_are_a_dictionary():
     arrays = {"images": np.zeros((3, 8, 8, 3), np.uint8)}
     with pytest.raises(ValueError, match=r"mask_labels must .*\[0, 1\]"):
         load(arrays | {"segmentation_masks": masks}, mask_labels=[0, 1])
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="has no pipes")
+def test_a_pipe_among_images_is_passed_over(tmp_path):
+    (tmp_path / "0.jpg").write_bytes(encoded(picture(8, 9), "JPEG"))
+    os.mkfifo(tmp_path / "1.jpg")
+    assert len(load(tmp_path)) == 1
+
+
+def test_a_name_of_two_lines_is_told_in_one(tmp_path):
+    (tmp_path / "new\nline.jpg").write_bytes(b"")
+    reason = load(tmp_path)._reason(0, ValueError("empty"))
+    assert reason.endswith("new\\nline.jpg (empty)")
+
+
+def test_an_array_of_names_is_a_list_of_files(tmp_path):
+    path = tmp_path / "0.jpg"
+    path.write_bytes(encoded(picture(8, 9), "JPEG"))
+    for names in (np.array([str(path)]), np.array([path], object)):
+        assert load(names).example(0)["images"].shape == (8, 9, 3)
