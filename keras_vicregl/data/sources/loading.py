@@ -104,7 +104,8 @@ def load(
               of these all images are taken, and the folders in them are the
               classes;
             - a name of TFDS, as `"imagenet2012"`, or a builder of TFDS;
-            - a list of files;
+            - a list of files, or an array or column of a table of their
+              names;
             - a `.npy` file of images (N, H, W, C), which is mapped into memory
               and read row by row;
             - images (N, H, W, C), uint8, uint16 or float32, also of
