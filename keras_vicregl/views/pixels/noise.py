@@ -4,6 +4,7 @@ Host and device make the same noise of the same seeds, whatever makes their
 views: 32-bit integers, hashed, become normally distributed numbers.
 """
 
+import math
 from typing import Any
 
 # Of lowbias32 (Ellis, "Prospecting for Hash Functions", 2018), as int32.
@@ -28,6 +29,27 @@ def hashed(seeds: Any, places: Any, xor: Any, shift_right: Any) -> Any:
     bits = _mixed(seeds * _INCREMENT, xor, shift_right) + places * _INCREMENT
     bits = _mixed(bits, xor, shift_right)
     return _logical(bits, 8, shift_right)
+
+
+def normal(bits: Any, as_float: Any, erfinv: Any) -> Any:
+    """Normally distributed numbers of what `hashed` returns, all finite.
+
+    Float32 has no room for a half beside 2^23 and more: scaled to (0, 1), the
+    largest bits would become 1, whose normal number is infinite. And
+    TensorFlow's `erfinv` adds 1, which rounds likewise: it is asked for the
+    negative half alone.
+
+    Args:
+        bits: int32 in [0, 2^24).
+        as_float: the function that makes float32 of integers and conditions.
+        erfinv: the inverse of the error function.
+
+    Returns:
+        float32, sqrt(2) erfinv((2 * bits + 1) / 2^24 - 1), within 5.5.
+    """
+    uniform = (as_float(bits - 2**23) + 0.5) * 2.0**-23  # in (-1, 1), exact
+    sign = 2.0 * as_float(bits < 2**23) - 1.0
+    return math.sqrt(2.0) * sign * erfinv(-abs(uniform))
 
 
 def _mixed(bits: Any, xor: Any, shift_right: Any) -> Any:

@@ -23,7 +23,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_vicregl.views.pixels.noise import hashed
+from keras_vicregl.views.pixels.noise import hashed, normal
 from keras_vicregl.views.values import ValueRange, pixel_scale
 
 if TYPE_CHECKING:
@@ -325,9 +325,8 @@ def _noisy(pixels: Any, noise: Any) -> Any:
         ops.bitwise_xor,
         ops.bitwise_right_shift,
     )
-    uniform = (ops.cast(bits, "float32") + 0.5) * 2.0**-24
-    normal = math.sqrt(2.0) * ops.erfinv(2.0 * uniform - 1.0)
-    noisy = pixels + _expanded(noise[..., 0], 3) * normal
+    added = normal(bits, lambda each: ops.cast(each, "float32"), ops.erfinv)
+    noisy = pixels + _expanded(noise[..., 0], 3) * added
     return ops.clip(noisy, 0.0, 255.0)
 
 

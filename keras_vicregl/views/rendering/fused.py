@@ -22,7 +22,7 @@ from typing import Any
 
 from keras_vicregl._tensorflow import tf
 from keras_vicregl.views.pixels.interpolation import most_taps, taps
-from keras_vicregl.views.pixels.noise import hashed
+from keras_vicregl.views.pixels.noise import hashed, normal
 from keras_vicregl.views.pixels.resize import resize
 from keras_vicregl.views.pixels.tensors import as_pixels
 from keras_vicregl.views.values import ValueRange
@@ -351,9 +351,8 @@ def _noisy(
         tf.bitwise.bitwise_xor,
         tf.bitwise.right_shift,
     )
-    uniform = (tf.cast(bits, tf.float32) + 0.5) * 2.0**-24
-    normal = math.sqrt(2.0) * tf.math.erfinv(2.0 * uniform - 1.0)
-    return tf.clip_by_value(value + noise[0] * normal, 0.0, 255.0)
+    added = normal(bits, lambda each: tf.cast(each, tf.float32), tf.math.erfinv)
+    return tf.clip_by_value(value + noise[0] * added, 0.0, 255.0)
 
 
 def _sum(terms: list[tf.Tensor]) -> tf.Tensor:

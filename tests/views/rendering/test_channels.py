@@ -236,6 +236,33 @@ def test_noise_is_normal_and_each_pixels_own():
             assert abs(correlation) < 4 / np.sqrt(count / 2)
 
 
+# A seed and a pixel of 8 x 8 whose hash has ones in all of its 24 bits.
+ONES, PLACE = 246740, (1, 4)
+
+
+@pytest.mark.parametrize("where", WHERE)
+@pytest.mark.parametrize("deviation", [0.0, 5.0])
+def test_noise_is_finite_where_all_bits_are_ones(where, deviation):
+    """Float32 rounds 2^24 - 1 and a half up: infinite, and times 0 NaN."""
+    noise = np.float32([deviation, ONES])
+    if where == "host":
+        tf = pytest.importorskip("tensorflow")
+        from keras_vicregl.views.rendering import fused
+
+        pixels = fused._noisy(tf.fill((8, 8), 100.0), noise, 0, 1)
+        pixels = np.transpose(pixels)
+    else:
+        from keras_vicregl.views.rendering import device
+
+        values = [np.full((1, 1, 8, 1, 8), 100, "float32"), noise[None, None]]
+        pixels = np.asarray(value(device._noisy, values))[0, 0, :, 0]
+    largest = scipy.stats.norm.isf(2.0**-25)
+    # Float32's functions of numbers so near to 1.
+    assert pixels[PLACE] == pytest.approx(100 + deviation * largest, rel=1e-3)
+    assert np.isfinite(pixels).all()
+    assert np.abs(pixels - 100).max() <= 5.5 * deviation
+
+
 def test_the_recipe_for_channels_has_no_colours():
     recipe = MultiView.for_channels(5, size=SIZE, value_range=(0, 1))
     (drawn,) = recipe.parameters(np.stack([SEEDS[0]] * 3), SOURCE)
