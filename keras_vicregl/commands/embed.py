@@ -27,6 +27,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_vicregl.commands.given.models import any_model_file
+from keras_vicregl.commands.given.values import (
+    add_value_options,
+    as_taken,
+    tell_backbone,
+)
 from keras_vicregl.commands.problems import UsageError
 from keras_vicregl.commands.starting import BACKENDS, start
 
@@ -55,6 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="the model normalises images itself",
     )
+    add_value_options(parser)
     add("--backend", choices=BACKENDS)
 
 
@@ -85,9 +91,9 @@ def run(arguments: argparse.Namespace) -> None:
     )
     names = _names(source, pathlib.Path(arguments.folder).expanduser())
     model = load_backbone(model_path)
-    shape = getattr(model, "input_shape", None)
-    if isinstance(shape, tuple) and shape[-1] == 1:
-        source = source._of_channels(1)
+    source = as_taken(model, source)
+    if values := tell_backbone(model, source, arguments):
+        print(values, file=sys.stderr)
     check_writable(output.absolute().parent)
     parts = Parts(
         output.with_name(output.name + ".parts"),
@@ -98,6 +104,7 @@ def run(arguments: argparse.Namespace) -> None:
             "resize": arguments.resize,
             "maps": arguments.maps,
             "preprocessed": arguments.preprocessed,
+            **_values_of(arguments),
         },
     )
     if parts.done:
@@ -148,6 +155,13 @@ def _embedded(
         found |= embed(alike)
     progress.advance(indices.stop)
     return iter(sorted(found.items()))
+
+
+def _values_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What was said of values, by name."""
+    names = ("value_range", "mean", "std")
+    given = {name: getattr(arguments, name) for name in names}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 class _Embedding:
@@ -207,7 +221,8 @@ class Parts:
         path = folder / _SETTINGS
         if path.exists() and json.loads(path.read_text()) != settings:
             begun = json.loads(path.read_text())
-            changed = [k for k in settings if settings[k] != begun.get(k)]
+            names = {**settings, **begun}
+            changed = [k for k in names if settings.get(k) != begun.get(k)]
             raise ValueError(
                 f"{folder} was begun with another {' and '.join(changed)}. "
                 "Remove it to begin anew, or give another --output."

@@ -144,3 +144,32 @@ def test_bad_input(folder, arguments, code, told, monkeypatch, capsys):
     assert told in said
     assert "Traceback" not in said
     assert not (folder / output).exists()
+
+
+def test_raw_images_of_a_backbone_that_knows_no_range(tmp_path, capsys):
+    keras.utils.set_random_seed(0)
+    model = backbone(
+        "small_resnet", widths=(4, 4, 4, 8), input_shape=(None, None, 1)
+    )
+    model.save(tmp_path / "backbone.keras")
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 4096, (3, 32, 32, 1)).astype("uint16")
+    (tmp_path / "images").mkdir()
+    for number, image in enumerate(images):
+        np.save(tmp_path / "images" / f"{number}.npy", image)
+    pixels = images / 4095
+    given = ["--value-range", "0", "4095"]
+    mean, std = ["--mean", "0.5"], ["--std", "0.25"]
+    for options, normalized in (
+        (given, (pixels - pixels.mean()) / pixels.std()),
+        (given + mean + std, (pixels - 0.5) / 0.25),
+    ):
+        assert run(tmp_path, tmp_path / "f.npz", *options) == 0
+        maps = model(normalized.astype("float32"), training=False)
+        expected = keras.ops.convert_to_numpy(maps).mean((1, 2))
+        # Float32 in other batches.
+        np.testing.assert_allclose(
+            read(tmp_path / "f.npz")[1], expected, rtol=1e-4, atol=1e-5
+        )
+        found = "0 to 4,095 become 0 to 1" in capsys.readouterr().err
+        assert found == (options is given)

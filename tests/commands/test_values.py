@@ -1,15 +1,17 @@
-"""What `pretrain` finds of images that are not RGB of 8 bits."""
+"""What commands find of images that are not RGB of 8 bits."""
 
 import argparse
 
 import numpy as np
 import pytest
 
+from keras_vicregl.commands.given.values import tell_backbone
 from keras_vicregl.commands.pretraining.beginning import take_over
 from keras_vicregl.commands.pretraining.values import fill_in
 from keras_vicregl.commands.problems import UsageError
 from keras_vicregl.data import channel_statistics, load
 from keras_vicregl.views import MultiView
+from keras_vicregl.views.normalization import IMAGENET_MEAN, Normalization
 
 
 def found(images, **views):
@@ -78,3 +80,85 @@ def test_a_run_goes_on_with_what_it_found():
 def test_images_without_two_values():
     with pytest.raises(UsageError, match="--views value_range"):
         found(np.full((4, 8, 8, 1), 7, "uint16"))
+
+
+def of_a_backbone(images, known=None, taken=(None, None, 3), **given):
+    """What is said, and what a backbone then remembers."""
+    model = argparse.Namespace(input_shape=(None, *taken))
+    if known is not None:
+        model._normalization = Normalization(*known)
+    options = {"value_range": None, "mean": None, "std": None}
+    options |= {"preprocessed": False, **given}
+    said = tell_backbone(model, load(images), argparse.Namespace(**options))
+    return said, getattr(model, "_normalization", None)
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+@pytest.mark.parametrize("dtype", ["uint16", "float32"])
+def test_a_backbone_that_knows_nothing_gets_what_is_found(channels, dtype):
+    data = images(channels, dtype)
+    said, known = of_a_backbone(data)
+    statistics = channel_statistics(data)
+    assert known == (
+        statistics.pixel_mean,
+        statistics.pixel_std,
+        statistics.value_range,
+    )
+    low, high = statistics.value_range[0]
+    assert f"{low:,.6g} to {high:,.6g}" in said
+    assert said.endswith("--value-range LOW HIGH says others")
+
+
+def test_a_backbone_gets_what_is_said():
+    data = images(1, "uint16")
+    said, known = of_a_backbone(data, value_range=[0.0, 4095.0])
+    pixels = data / 4095
+    assert known.value_range == ((0.0, 4095.0),)
+    np.testing.assert_allclose(known.mean, [pixels.mean()])
+    np.testing.assert_allclose(known.std, [pixels.std()])
+    assert said.endswith("mean and deviation of 6 images")
+    said, known = of_a_backbone(
+        data, value_range=[0.0, 4095.0], mean=[0.25], std=[0.5]
+    )
+    assert (said, known) == (None, ((0.25,), (0.5,), (0.0, 4095.0)))
+    # Its range is that of other images.
+    said, known = of_a_backbone(
+        data, ((0.1,), (0.2,), (0.0, 255.0)), value_range=[0.0, 4095.0]
+    )
+    assert (said, known) == (None, ((0.1,), (0.2,), (0.0, 4095.0)))
+
+
+def test_a_backbone_keeps_what_it_knows():
+    whole = ((0.1,), (0.2,), (0.0, 1000.0))
+    assert of_a_backbone(images(1, "uint16"), whole) == (None, whole)
+    # Of pictures, mean and deviation alone.
+    data = images(3, "uint16")
+    said, known = of_a_backbone(data, (IMAGENET_MEAN, (1,) * 3))
+    assert known[:2] == (IMAGENET_MEAN, (1,) * 3)
+    assert known.value_range == channel_statistics(data).value_range
+    assert said.startswith("3 channels of uint16: 1")
+    # Those who evaluate say that the channels are others.
+    assert of_a_backbone(images(4, "uint16"), whole) == (None, whole)
+
+
+def test_pictures_are_what_they_were():
+    assert of_a_backbone(images(3, "uint8", 256)) == (None, None)
+    usual = ((0.5,) * 4, (0.25,) * 4, None)
+    assert of_a_backbone(images(4, "uint8", 256)) == (None, usual)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"value_range": [5.0, 5.0]}, "--value-range: .*low < high"),
+        ({"mean": [0.5, 0.5]}, "mean must have a number for each of 1 chan"),
+        ({"std": [0.0]}, "std must be positive; received 0"),
+        (
+            {"value_range": [0.0, 1.0], "preprocessed": True},
+            "--value-range: the model normalises images itself",
+        ),
+    ],
+)
+def test_values_that_cannot_be(given, told):
+    with pytest.raises(UsageError, match=told):
+        of_a_backbone(images(1, "uint16"), **given)

@@ -9,6 +9,7 @@ from typing import Any
 from keras_vicregl.commands.given.data import SCENES, chosen_data
 from keras_vicregl.commands.given.evaluations import ON_FEATURES, TRAINED
 from keras_vicregl.commands.given.options import setting
+from keras_vicregl.commands.given.values import add_value_options
 from keras_vicregl.commands.problems import UsageError
 from keras_vicregl.commands.starting import BACKENDS
 
@@ -42,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="the model normalises images",
     )
+    add_value_options(parser)
     add(
         "--protocols",
         nargs="+",

@@ -20,6 +20,7 @@ from keras_vicregl.commands.given.data import (
 )
 from keras_vicregl.commands.given.evaluations import ON_FEATURES, TRAINED
 from keras_vicregl.commands.given.options import as_usage
+from keras_vicregl.commands.given.values import tell_backbone
 from keras_vicregl.commands.problems import UsageError
 
 _OF_LABELS = ("knn", "linear", "linear_augmented", "finetuning")
@@ -44,9 +45,11 @@ def evaluate(settings: argparse.Namespace) -> None:
     # What is missing is said before anything is computed.
     if "detection" in settings.options:
         import_pycocotools()
-    model = find_model(settings)
     check_options(settings)
+    model = None if is_named(settings) else find_model(settings)
     sources = open_splits(settings)
+    if model is None:
+        model = named_model(settings, sources["train"].channels)
     if settings.output is not None:
         try:
             check_writable(settings.output.absolute().parent)
@@ -58,6 +61,8 @@ def evaluate(settings: argparse.Namespace) -> None:
                 str(settings.output),
             ) from error
     print(f"{settings.model} on {sources['train']!r}, {sources['test']!r}")
+    if values := tell_backbone(model, sources["train"], settings):
+        print(values)
     with show_progress():
         figures = figures_of(model, sources, settings)
     for protocol, values in figures.items():
@@ -67,8 +72,45 @@ def evaluate(settings: argparse.Namespace) -> None:
         write_text(settings.output, json.dumps(figures, indent=1) + "\n")
 
 
+def is_named(settings: argparse.Namespace) -> bool:
+    """Whether the model is meant by the name of a backbone."""
+    from keras_vicregl.models.backbones import BACKBONES
+
+    return settings.model in BACKBONES
+
+
+def named_model(settings: argparse.Namespace, channels: int | None) -> Any:
+    """A backbone by its name, for the channels of the images.
+
+    Published weights of RGB become those of other channels.
+
+    Args:
+        settings: with `model` and `weights`.
+        channels: of the images, or None where nobody knows: RGB.
+
+    Raises:
+        UsageError: if there are no such weights.
+    """
+    from keras_vicregl.models.backbones import backbone
+
+    options: dict[str, Any] = {}
+    if channels not in (None, 3):
+        options["input_shape"] = (None, None, channels)
+        if settings.weights:
+            options["stem"] = "mean"
+            print(
+                f"{channels} channels: the first convolution has the mean of "
+                "the weights for red, green and blue."
+            )
+    with as_usage("--weights" if settings.weights else "MODEL"):
+        try:
+            return backbone(settings.model, weights=settings.weights, **options)
+        except FileNotFoundError as error:
+            raise UsageError(f"--weights: {error}") from error
+
+
 def find_model(settings: argparse.Namespace) -> Any:
-    """The model that is meant: a file, a run, or the name of a backbone.
+    """The model that is meant: a file, or a run.
 
     Raises:
         UsageError: if there is none, or the protocols cannot use it.
@@ -76,14 +118,8 @@ def find_model(settings: argparse.Namespace) -> Any:
     import keras
 
     from keras_vicregl.checkpoints import load_backbone
-    from keras_vicregl.models.backbones import BACKBONES, backbone
+    from keras_vicregl.models.backbones import BACKBONES
 
-    if settings.model in BACKBONES:
-        with as_usage("--weights"):
-            try:
-                return backbone(settings.model, weights=settings.weights)
-            except FileNotFoundError as error:
-                raise UsageError(f"--weights: {error}") from error
     if settings.weights:
         raise UsageError("--weights needs the name of a backbone, not a file.")
     try:
