@@ -7,6 +7,9 @@ a life that lasts to the end of the training, or `[moment, count]`: it ends the
 count-th time that the moment comes. The exit codes of the lives, negative
 where a signal ended them, are printed as JSON.
 
+A training whose name begins with "raw" is of TIFF files with one channel of 16
+bits, in views with gamma and noise.
+
 A life is a fork of a process that has imported everything and used nothing, so
 that it is as a new process, without the seconds that imports take.
 """
@@ -21,6 +24,7 @@ import traceback
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import contextlib
+import functools
 
 with contextlib.suppress(ImportError):
     import torch  # noqa: F401, before TensorFlow
@@ -30,7 +34,7 @@ import tensorflow as tf
 
 import keras_vicregl
 from keras_vicregl import optimizers
-from keras_vicregl.data import view_batches
+from keras_vicregl.data import load, view_batches
 from keras_vicregl.models.backbones.layers import StochasticDepth
 from keras_vicregl.training import (
     TrainingInterrupted,
@@ -38,6 +42,7 @@ from keras_vicregl.training import (
     _callbacks,
     pretrain,
 )
+from keras_vicregl.views import MultiView
 
 EPOCHS = 3
 BATCH = 6
@@ -45,9 +50,9 @@ STEPS = 7  # an epoch
 SAVE_FREQ = 3
 
 
-def backbone():
+def backbone(channels):
     """Whatever has state: batch norm, dropout and stochastic depth."""
-    inputs = keras.Input((8, 8, 3))
+    inputs = keras.Input((8, 8, channels))
     x = keras.layers.Conv2D(8, 3, 2, padding="same")(inputs)
     x = keras.layers.BatchNormalization(momentum=0.9)(x)
     x = keras.layers.Dropout(0.1, seed=1)(keras.layers.ReLU()(x))
@@ -55,10 +60,10 @@ def backbone():
     return keras.Model(inputs, x + StochasticDepth(0.3, seed=2)(branch))
 
 
-def build():
+def build(channels):
     keras.utils.set_random_seed(0)
     model = keras_vicregl.VICRegL(
-        backbone(),
+        backbone(channels),
         alpha=1.0,  # the local criterion has no state, and takes time
         expander_units=(8, 6),
         num_classes=3,
@@ -106,6 +111,27 @@ def images(steps):
         "images": rng.integers(0, 256, (count, 8, 8, 3), dtype="uint8"),
         "labels": rng.integers(0, 3, count).astype("int32"),
     }
+
+
+def write_raw_images(folder):
+    """TIFF files in a folder a class, 12 bits of 16."""
+    import tifffile
+
+    rng = np.random.default_rng(0)
+    for number in range(BATCH * STEPS + 2):
+        path = folder / str(number % 3) / f"{number}.tif"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = rng.integers(0, 4096, (10, 12)).astype("uint16")
+        tifffile.imwrite(path, pixels)
+
+
+def raw_batches(folder, start):
+    views = MultiView.for_channels(
+        1, size=8, value_range=(0, 4095), blur=(0.0,), jit_compile=False
+    )
+    return view_batches(
+        load(folder), views, batch_size=BATCH, seed=3, start=start
+    )
 
 
 def batches(start):
@@ -179,11 +205,13 @@ def deaths(plan):
 def live(folder, plan):
     """One life; returns its exit code, if it gets that far."""
     callbacks = deaths(plan)
-    model = build()
+    raw = folder.name.startswith("raw")
+    model = build(1 if raw else 3)
+    files = folder.with_name("files")
     try:
         pretrain(
             model,
-            batches,
+            functools.partial(raw_batches, files) if raw else batches,
             epochs=EPOCHS,
             output=folder,
             save_freq=SAVE_FREQ,
@@ -218,6 +246,7 @@ def fork(folder, plan):
 
 def main():
     folder = pathlib.Path(sys.argv[1])
+    write_raw_images(folder / "files")
     codes = {
         name: [fork(folder / name, plan) for plan in plans]
         for name, plans in json.loads(sys.argv[2])

@@ -38,6 +38,8 @@ def plans(seed=0):
 def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("lives")
     trainings = [["whole", [None]], ["cut", plans()]]
+    # Killed in the middle of the second epoch.
+    trainings += [["raw", [None]], ["raw cut", [["step", STEPS + 5], None]]]
     script = pathlib.Path(__file__).with_name("lives.py")
     result = subprocess.run(
         [sys.executable, str(script), str(folder), json.dumps(trainings)],
@@ -48,7 +50,8 @@ def runs(tmp_path_factory):
     )
     assert result.returncode == 0, result.stderr
     codes = json.loads(result.stdout)
-    assert codes["whole"] == [0], result.stderr
+    assert codes["whole"] == codes["raw"] == [0], result.stderr
+    assert codes["raw cut"] == [-signal.SIGKILL, 0], result.stderr
     return folder / "whole", folder / "cut", codes["cut"], result.stderr
 
 
@@ -67,8 +70,12 @@ def test_five_lives_are_killed_one_stops_and_the_last_ends(runs):
     assert len(steps) > 1
 
 
-def test_weights_are_those_of_the_uninterrupted_training(runs):
+@pytest.mark.parametrize("of_files", ["", "raw"])
+def test_weights_are_those_of_the_uninterrupted_training(runs, of_files):
+    """`raw`: of TIFF files of 16 bits, as they are read and changed again."""
     whole, cut, *_ = runs
+    if of_files:
+        whole, cut = (whole.with_name(n) for n in ("raw", "raw cut"))
     with (
         np.load(whole / "final.npz") as expected,
         np.load(cut / "final.npz") as actual,
