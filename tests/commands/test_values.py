@@ -82,9 +82,10 @@ def test_images_without_two_values():
         found(np.full((4, 8, 8, 1), 7, "uint16"))
 
 
-def of_a_backbone(images, known=None, taken=(None, None, 3), **given):
+def of_a_backbone(images, known=None, taken=None, **given):
     """What is said, and what a backbone then remembers."""
-    model = argparse.Namespace(input_shape=(None, *taken))
+    shape = (None, None, None, taken or images.shape[-1])
+    model = argparse.Namespace(input_shape=shape)
     if known is not None:
         model._normalization = Normalization(*known)
     options = {"value_range": None, "mean": None, "std": None}
@@ -137,8 +138,12 @@ def test_a_backbone_keeps_what_it_knows():
     assert known[:2] == (IMAGENET_MEAN, (1,) * 3)
     assert known.value_range == channel_statistics(data).value_range
     assert said.startswith("3 channels of uint16: 1")
-    # Those who evaluate say that the channels are others.
-    assert of_a_backbone(images(4, "uint16"), whole) == (None, whole)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_a_backbone_of_other_channels(dtype):
+    with pytest.raises(UsageError, match=r"takes images of 4 .* have 2"):
+        of_a_backbone(images(2, dtype, 200), taken=4)
 
 
 def test_pictures_are_what_they_were():

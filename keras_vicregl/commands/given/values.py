@@ -100,9 +100,14 @@ def add_value_options(parser: argparse.ArgumentParser) -> None:
 
 def as_taken(model: Any, source: ImageSource) -> ImageSource:
     """Images, or their grey values where a model takes one channel."""
+    return source._of_channels(1) if _channels_of(model) == 1 else source
+
+
+def _channels_of(model: Any) -> int | None:
+    """Channels of the images of a model, or None where it does not tell."""
     shape = getattr(model, "input_shape", None)
-    is_of_one = isinstance(shape, tuple) and len(shape) == 4 and shape[-1] == 1
-    return source._of_channels(1) if is_of_one else source
+    is_of_images = isinstance(shape, tuple) and len(shape) == 4
+    return shape[-1] if is_of_images else None
 
 
 def tell_backbone(
@@ -126,10 +131,6 @@ def tell_backbone(
         takes_integers,
         whole_normalization_of,
     )
-    from keras_vicregl.views.normalization import (
-        default_mean,
-        default_std,
-    )
 
     given = [getattr(settings, name) for name in _OPTIONS]
     said = [n for n, v in zip(_OPTIONS, given, strict=True) if v is not None]
@@ -139,38 +140,57 @@ def tell_backbone(
                 f"{_typed(said[0])}: the model normalises images itself."
             )
         return None
-    known = whole_normalization_of(model)
     source = as_taken(model, source)
-    is_raw = source.dtype not in (None, "uint8")
+    taken = _channels_of(model)
+    if None not in (taken, source.channels) and taken != source.channels:
+        raise UsageError(
+            f"the model takes images of {taken} channels, and those of "
+            f"{source!r} have {source.channels}."
+        )
+    known = whole_normalization_of(model)
     knows_values = known is not None and (
-        not is_raw or known.value_range is not None
+        not _is_raw(source) or known.value_range is not None
     )
     if not said and (is_plain(source) or knows_values):
         return None
-    channels = source.channels or 3
-    if known is not None and known.channels != channels:
-        return None  # evaluations say so
-    value_range, mean, std = given
     if known is not None:
-        value_range = value_range or known.value_range
-        mean, std = mean or known.mean, std or known.std
-    elif channels == 3:
-        mean, std = mean or default_mean(3), std or default_std(3)
+        usual = (known.value_range, known.mean, known.std)
+        given = [one or other for one, other in zip(given, usual, strict=True)]
+    *values, words = _completed(given, source)
+    with as_usage("--value-range, --mean and --std"):
+        remember(model, _checked(*values, source.channels or taken or 3))
+    return words
+
+
+def _completed(given: list[Any], source: ImageSource) -> tuple[Any, ...]:
+    """Range, mean and deviation, and what was found for them.
+
+    Of RGB mean and deviation are ImageNet's, of all else those of the images.
+    """
+    from keras_vicregl.views.normalization import default_mean, default_std
+
+    value_range, mean, std = given
+    channels = source.channels or 3
     words = None
-    if (is_raw and value_range is None) or (
-        (is_raw or value_range) and None in (mean, std)
+    if channels == 3:
+        mean, std = mean or default_mean(3), std or default_std(3)
+    needs_mean = None in (mean, std)
+    if (_is_raw(source) and (value_range is None or needs_mean)) or (
+        value_range is not None and needs_mean
     ):
         found = look_at(source, value_range, "--value-range", " LOW HIGH")
         value_range, words = found.value_range, found.said
         mean, std = mean or found.mean, std or found.std
-    mean = mean or default_mean(channels)
-    std = std or default_std(channels)
-    with as_usage("--value-range, --mean and --std"):
-        remember(model, _checked(mean, std, value_range, channels))
-    return words
+    mean, std = mean or default_mean(channels), std or default_std(channels)
+    return value_range, mean, std, words
 
 
-def _checked(mean: Any, std: Any, value_range: Any, channels: int) -> Any:
+def _is_raw(source: ImageSource) -> bool:
+    """Whether the dtype of images does not tell their range."""
+    return source.dtype not in (None, "uint8")
+
+
+def _checked(value_range: Any, mean: Any, std: Any, channels: int) -> Any:
     """A `Normalization` of these.
 
     Raises:
