@@ -130,6 +130,7 @@ _ONCE = {
     "test_other_batches.py",
     "test_own_source.py",
     "test_photometric.py",
+    "test_parsing.py",
     "test_pillow.py",
     "test_published.py",
     "test_random.py",

@@ -129,7 +129,7 @@ def parsed(script, arguments):
         def fail(parser, message):
             raise ValueError(f"{script} {shlex.join(arguments)}: {message}")
 
-        patch.setattr(argparse.ArgumentParser, "error", fail)
+        patch.setattr(type(parser), "error", fail)
         result = parser.parse_args(arguments)
     recipe = getattr(result, "recipe", None)
     if recipe is not None and recipe not in RECIPES:

@@ -12,6 +12,7 @@ from typing import Any
 
 from keras_vicregl._running import PROGRAM
 from keras_vicregl._version import __version__
+from keras_vicregl.commands.parsing import AnyOrder, Parser
 from keras_vicregl.commands.problems import exit_codes, told_warnings
 
 COMMANDS = (
@@ -47,7 +48,7 @@ def run_alone(name: str) -> int:
     Returns:
         The exit code.
     """
-    parser = _add_to(name, argparse.ArgumentParser, prog=f"{PROGRAM} {name}")
+    parser = _add_to(name, AnyOrder, prog=f"{PROGRAM} {name}")
     parser.set_defaults(command=name)
     return _run(parser.parse_args())
 
@@ -72,7 +73,7 @@ class _OnAScreen(argparse.RawDescriptionHelpFormatter):
 
 def make_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=PROGRAM,
         description="Self-supervised pretraining of dense features.",
         epilog=f"{PROGRAM} COMMAND --help says more.",
@@ -86,7 +87,10 @@ def make_parser() -> argparse.ArgumentParser:
         help="after an error, say where it came from",
     )
     commands = parser.add_subparsers(
-        dest="command", metavar="COMMAND", required=True
+        dest="command",
+        metavar="COMMAND",
+        required=True,
+        parser_class=AnyOrder,
     )
     for name in COMMANDS:
         summary = _module(name).SUMMARY
