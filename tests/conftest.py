@@ -95,6 +95,8 @@ _ONCE = {
     "test_ahead.py",
     "test_augmentation.py",
     "test_average_precision.py",
+    "test_bad_input.py",
+    "test_bad_masks.py",
     "test_boxes.py",
     "test_channel_statistics.py",
     "test_checkpoints.py",
@@ -146,6 +148,7 @@ _ONCE = {
     "test_subset.py",
     "test_tfds_source.py",
     "test_torch_files.py",
+    "test_translation.py",
     "test_values.py",
     "test_view_contents.py",
 }

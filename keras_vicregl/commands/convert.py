@@ -17,6 +17,8 @@ import argparse
 import pathlib
 from typing import TYPE_CHECKING
 
+from keras_vicregl.commands.given.models import check_readable
+from keras_vicregl.commands.given.outputs import check_output, written
 from keras_vicregl.commands.problems import UsageError
 from keras_vicregl.commands.starting import BACKENDS, start
 
@@ -66,6 +68,15 @@ def run(arguments: argparse.Namespace) -> None:
             f"--backbone must be one of {', '.join(BACKBONES)}; received "
             f"{name!r}."
         )
+    if checkpoint not in PUBLISHED and not pathlib.Path(checkpoint).is_file():
+        raise UsageError(
+            f"there is no file {checkpoint!r}, and no published checkpoint of "
+            f"this name: {', '.join(PUBLISHED)}."
+        )
+    if pathlib.Path(checkpoint).is_file():
+        check_readable(pathlib.Path(checkpoint))
+    output = arguments.output
+    check_output(output, "converted files")
     model = backbone(
         name,
         weights=checkpoint,
@@ -75,18 +86,18 @@ def run(arguments: argparse.Namespace) -> None:
     name = pathlib.Path(checkpoint).name.removesuffix(".pth")
     if name.removesuffix("_fullckpt") in PUBLISHED:
         print(LICENCE)
-    output = arguments.output
-    written = [f"{name}.keras", f"{name}.weights.h5"]
-    export(model, output / written[0])
-    write_weights(model, output / written[1])
-    try:
-        export(model, output / name, "saved_model")
-        written.append(f"{name} (SavedModel)")
-    except ImportError as error:
-        print(f"No SavedModel: {error}")
+    names = [f"{name}.keras", f"{name}.weights.h5"]
+    with written(output, "converted files"):
+        export(model, output / names[0])
+        write_weights(model, output / names[1])
+        try:
+            export(model, output / name, "saved_model")
+            names.append(f"{name} (SavedModel)")
+        except ImportError as error:
+            print(f"No SavedModel: {error}")
     print(
         f"{model.count_params():,} weights of {checkpoint} written to "
-        f"{output}/: {', '.join(written)}"
+        f"{output}/: {', '.join(names)}"
     )
     if arguments.reference:
         difference = largest_difference(model, arguments.reference)
@@ -115,5 +126,8 @@ def largest_difference(model: keras.Model, reference: pathlib.Path) -> float:
 def write_weights(model: keras.Model, path: pathlib.Path) -> None:
     """`save_weights` that leaves nothing half written."""
     partial = path.with_name(f"partial-{path.name}")
-    model.save_weights(partial)
-    partial.replace(path)
+    try:
+        model.save_weights(partial)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -15,6 +15,7 @@ where it was: what is done is in PATH.parts until the end.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
@@ -26,7 +27,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from keras_vicregl.commands.given.models import any_model_file
+from keras_vicregl.commands.given.models import any_model_file, load_any
+from keras_vicregl.commands.given.options import as_usage
+from keras_vicregl.commands.given.outputs import check_output, written
 from keras_vicregl.commands.given.values import (
     add_value_options,
     as_taken,
@@ -36,6 +39,7 @@ from keras_vicregl.commands.problems import UsageError
 from keras_vicregl.commands.starting import BACKENDS, start
 
 if TYPE_CHECKING:
+    from keras_vicregl.data.streams.unreadable import Reason
     from keras_vicregl.evaluation.progress import Progress
 
 SUMMARY = "pooled features of a folder's images, or maps, with names"
@@ -79,22 +83,23 @@ def run(arguments: argparse.Namespace) -> None:
     start(arguments.backend)
     if output.suffix == ".parquet":
         _check_parquet()
-    from keras_vicregl.checkpoints import load_backbone
     from keras_vicregl.data import load
+    from keras_vicregl.data.streams.unreadable import Unreadable
     from keras_vicregl.evaluation.features.middles import middle
     from keras_vicregl.evaluation.progress import Progress
-    from keras_vicregl.storage.files import check_writable
 
-    cut = middle(arguments.size, arguments.resize)
-    source = load(
-        arguments.folder, arguments.split, labels=False, on_error="skip"
-    )
+    with as_usage("--size and --resize"):
+        cut = middle(arguments.size, arguments.resize)
+    with as_usage("images"):
+        source = load(
+            arguments.folder, arguments.split, labels=False, on_error="skip"
+        )
+    check_output(output, "features")
     names = _names(source, pathlib.Path(arguments.folder).expanduser())
-    model = load_backbone(model_path)
+    model = load_any(model_path, arguments.preprocessed)
     source = as_taken(model, source)
     if values := tell_backbone(model, source, arguments):
         print(values, file=sys.stderr)
-    check_writable(output.absolute().parent)
     parts = Parts(
         output.with_name(output.name + ".parts"),
         {
@@ -108,21 +113,61 @@ def run(arguments: argparse.Namespace) -> None:
         },
     )
     if parts.done:
-        print(f"{parts.done} images are done already.", file=sys.stderr)
+        are = "image is" if parts.done == 1 else "images are"
+        print(f"{parts.done} {are} done already.", file=sys.stderr)
     progress = Progress(len(names), done=parts.done, patience=0)
     embed = _Embedding(model, arguments)
+    with _told_where_it_is(parts, len(names), progress):
+        _fill(parts, source, names, cut, embed, progress)
+    progress.end()
+    unreadable = Unreadable(source.name, len(names), "skip")
+    for index, reason in parts.unreadable().items():
+        unreadable.add(index, reason)
+    unreadable.none_at_all()
+    unreadable.tell()
+    with written(output, "features"):
+        count = parts.write(output, _write_parquet)
+    print(f"{output}: {count} image{'' if count == 1 else 's'}")
+
+
+@contextlib.contextmanager
+def _told_where_it_is(
+    parts: Parts, count: int, progress: Progress
+) -> Iterator[None]:
+    """Says after Ctrl-C what there is; removes what is of no use."""
+    try:
+        yield
+    except BaseException as error:
+        progress.end()
+        if not parts.done:
+            parts.remove()
+        elif isinstance(error, KeyboardInterrupt):
+            progress.say(
+                f"{parts.done} of {count} images are done. The same command "
+                "goes on from there."
+            )
+        raise
+
+
+def _fill(
+    parts: Parts,
+    source: Any,
+    names: list[str],
+    cut: Any,
+    embed: _Embedding,
+    progress: Progress,
+) -> None:
+    """Makes the parts that are not there."""
     for first in range(parts.done, len(names), _PART):
         indices = range(first, min(first + _PART, len(names)))
-        kept, features = [], []
-        for index, vector in _embedded(source, indices, cut, embed, progress):
+        kept, features, reasons = [], [], {}
+        for index, vector in _embedded(
+            source, indices, cut, embed, progress, reasons
+        ):
             kept.append(names[index])
             features.append(vector)
-        parts.add(indices.stop, kept, features)
-    progress.end()
-    count = parts.write(output, _write_parquet)
-    left_out = len(names) - count
-    told = f"; {left_out} could not be read" if left_out else ""
-    print(f"{output}: {count} images{told}")
+        with written(parts.folder, "features"):
+            parts.add(indices.stop, kept, features, reasons)
 
 
 def _embedded(
@@ -131,8 +176,12 @@ def _embedded(
     cut: Any,
     embed: _Embedding,
     progress: Progress,
+    reasons: dict[int, Reason],
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Numbers of images that can be read, and their features, in order."""
+    """Numbers of images that can be read, and their features, in order.
+
+    Of the others, the reason comes into `reasons`.
+    """
     from keras_vicregl.data.streams.ahead import in_order
 
     def read(index: int) -> np.ndarray:
@@ -143,7 +192,7 @@ def _embedded(
     found: dict[int, np.ndarray] = {}
     for index, image, error in in_order(read, indices):
         if error is not None:
-            progress.say(f"left out: {source._name_of(index, {})}: {error}")
+            reasons[index] = source._reason(index, error)
             continue
         held.setdefault(image.shape, []).append((index, image))
         largest = max(held.values(), key=len)
@@ -206,53 +255,90 @@ class Parts:
         settings: what the features depend on.
 
     Attributes:
-        done: images that are.
+        folder: of the files.
+        done: images that are done.
 
     Raises:
-        ValueError: if the folder was begun with other settings.
+        UsageError: if the folder has parts of other settings.
     """
 
     def __init__(self, folder: pathlib.Path, settings: dict[str, Any]) -> None:
         from keras_vicregl.storage.files import remove_partial, write_text
 
-        self._folder = folder
+        self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         remove_partial(folder)
         path = folder / _SETTINGS
-        if path.exists() and json.loads(path.read_text()) != settings:
+        self.done = max((int(p.stem) for p in self._paths()), default=0)
+        if self.done and json.loads(path.read_text()) != settings:
             begun = json.loads(path.read_text())
             names = {**settings, **begun}
             changed = [k for k in names if settings.get(k) != begun.get(k)]
-            raise ValueError(
+            raise UsageError(
                 f"{folder} was begun with another {' and '.join(changed)}. "
                 "Remove it to begin anew, or give another --output."
             )
         write_text(path, json.dumps(settings))
-        self.done = max((int(p.stem) for p in self._paths()), default=0)
         _, first = next(self.read(), (None, None))
         self._shape = None if first is None else first.shape[1:]
 
     def _paths(self) -> list[pathlib.Path]:
-        return sorted(self._folder.glob("*.npz"), key=lambda p: int(p.stem))
+        return sorted(self.folder.glob("*.npz"), key=lambda p: int(p.stem))
 
-    def add(self, done: int, names: list[str], features: list[Any]) -> None:
-        """Keeps the features of images up to a number."""
+    def add(
+        self,
+        done: int,
+        names: list[str],
+        features: list[Any],
+        reasons: dict[int, Reason],
+    ) -> None:
+        """Keeps the features of images up to a number.
+
+        Args:
+            done: that number.
+            names: of those that could be read.
+            features: of these.
+            reasons: by number, why the others could not.
+        """
         from keras_vicregl.storage.files import replacing
 
         for each in features:
             self._shape = self._shape or each.shape
             if each.shape != self._shape:
-                raise ValueError(
-                    "feature maps differ in size, as images do: pass --size, "
+                raise UsageError(
+                    "feature maps differ in size, as images do: give --size, "
                     "or leave out --maps."
                 )
-        with replacing(self._folder / f"{done}.npz") as file:
+        with replacing(self.folder / f"{done}.npz") as file:
             np.savez(
                 file,
                 names=np.array(names, np.str_),
                 features=np.array(features, np.float32),
+                unreadable=np.array(list(reasons), int),
+                unreadable_names=np.array(
+                    [reason.name for reason in reasons.values()], np.str_
+                ),
+                reasons=np.array(
+                    [reason.why for reason in reasons.values()], np.str_
+                ),
             )
         self.done = done
+
+    def unreadable(self) -> dict[int, Reason]:
+        """Why images could not be read, by their numbers."""
+        from keras_vicregl.data.streams.unreadable import Reason
+
+        found: dict[int, Reason] = {}
+        for path in self._paths():
+            with np.load(path, allow_pickle=False) as part:
+                if "reasons" in part:  # not in those of earlier versions
+                    numbers, names, reasons = (
+                        part[key].tolist()
+                        for key in ("unreadable", "unreadable_names", "reasons")
+                    )
+                    made = map(Reason, names, reasons)
+                    found |= zip(numbers, made, strict=True)
+        return found
 
     def read(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Names and features of each part that has any, in order."""
@@ -265,8 +351,6 @@ class Parts:
         """Puts the parts together, and removes them; the number of rows."""
         from keras_vicregl.storage.files import replacing
 
-        if self._shape is None:
-            raise ValueError("none of the images could be read.")
         with replacing(output) as file:
             if output.suffix == ".parquet":
                 count = write_parquet(file, self.read())
@@ -275,8 +359,12 @@ class Parts:
                 names = np.concatenate(names)
                 np.savez(file, names=names, features=np.concatenate(features))
                 count = len(names)
-        shutil.rmtree(self._folder)
+        self.remove()
         return count
+
+    def remove(self) -> None:
+        """Removes the folder."""
+        shutil.rmtree(self.folder)
 
 
 def _check_parquet() -> None:

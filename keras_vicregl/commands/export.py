@@ -13,7 +13,16 @@ themselves, unless --raw; a .pth file has weights alone, for torchvision.
 from __future__ import annotations
 
 import argparse
+import pathlib
 
+from keras_vicregl.commands.given.models import (
+    as_feature_map,
+    keras_file,
+    load_keras,
+)
+from keras_vicregl.commands.given.options import as_usage
+from keras_vicregl.commands.given.outputs import check_output, written
+from keras_vicregl.commands.problems import UsageError
 from keras_vicregl.commands.starting import BACKENDS, quiet, start
 
 SUMMARY = "a backbone as SavedModel, ONNX, .pth or .keras"
@@ -35,22 +44,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> None:
     """Loads and exports it."""
     start(arguments.backend, torch=True)
-    import keras
-
     from keras_vicregl.checkpoints import check_export, export
-    from keras_vicregl.commands.given.models import keras_file
-    from keras_vicregl.models.backbones import as_backbone
+    from keras_vicregl.models.backbones.normalization import (
+        takes_integers,
+        whole_normalization_of,
+    )
 
     path = keras_file(arguments.model)
-    check_export(arguments.path)
-    model = as_backbone(keras.saving.load_model(path, compile=False))
+    with as_usage("PATH"):
+        check_export(arguments.path)
+    check_output(pathlib.Path(arguments.path), "the export")
+    model = load_keras(path)
     is_weights = arguments.path.endswith(".pth")
     raw = arguments.raw or is_weights
-    with quiet():
+    if takes_integers(model):
+        if not raw:
+            raise UsageError(
+                f"MODEL {arguments.model} is an export that normalises images "
+                "by itself: give --raw to export it as it is."
+            )
+    else:
+        with as_usage("MODEL"):
+            model = as_feature_map(model, arguments.model)
+    with quiet(), written(pathlib.Path(arguments.path), "the export"):
         export(model, arguments.path, preprocessing=not raw)
-    images = "normalised images" if raw else "images as they are in files"
-    if not raw and arguments.path.endswith(".onnx"):
-        # ONNX has one type an input.
-        images += ", of more than 8 bits as float32 of the same values"
+    normalises = takes_integers(model) or not raw
+    images = (
+        "images as they are in files" if normalises else "normalised images"
+    )
+    hint = ""
+    known = whole_normalization_of(model)
+    if not raw and known is not None and known.value_range is not None:
+        images += ", as float32 of the same values"
+        # Of uint8 they know by themselves.
+        hint = " The commands evaluate and embed need --preprocessed for it."
     who = "The network that loads its weights" if is_weights else "It"
-    print(f"{arguments.path} is written. {who} takes {images}.")
+    print(f"{arguments.path} is written. {who} takes {images}.{hint}")

@@ -17,6 +17,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from keras_vicregl.commands.problems import UsageError
+from keras_vicregl.commands.translation import in_options
 
 SUMMARY = "the state of a run, its curves as text, what to look at"
 
@@ -94,9 +95,10 @@ def _state(
     of = f" of {settings['epochs']}" if settings.get("epochs") else ""
     ago = _ago(last["time"])
     said = _STATES.get(last["event"], f"wrote {last['event']!r}")
-    yield f"{done}{of} epochs; it {said} {ago} ago ({last['time']})"
+    epochs = f"{done}{of} epoch{'s' * (bool(of) or done != 1)}"
+    yield f"{epochs}; it {said} {ago} ago ({last['time']})"
     if reason := last.get("reason"):
-        yield f"reason: {reason}"
+        yield f"reason: {in_options(reason, 'pretrain')}"
     trained = sum(e.get("seconds", 0.0) for e in events)
     resumed = sum(e["event"] == "resumed" for e in events)
     speeds = [
@@ -108,7 +110,7 @@ def _state(
     if memory := last.get("peak_memory"):
         facts.append(f"{memory / 1e9:.1f} GB at the most")
     if resumed:
-        facts.append(f"resumed {resumed} times")
+        facts.append(f"resumed {_times(resumed)}")
     if last["event"] == "epoch" and last.get("seconds_left"):
         facts.append(f"{_duration(last['seconds_left'])} left")
     yield ", ".join(facts)
@@ -202,10 +204,11 @@ def _notes(
         )
     left_out = sum(e["event"] == "left out" for e in events)
     if left_out:
-        yield f"! {left_out} batches were left out (events.jsonl says which)."
+        batches = "1 batch was" if left_out == 1 else f"{left_out} batches were"
+        yield f"! {batches} left out (events.jsonl says which)."
     changed = [e for e in events if e["event"] == "changed"]
     if changed:
-        yield f"! Settings were changed on the way, {len(changed)} times."
+        yield f"! Settings were changed on the way, {_times(len(changed))}."
 
 
 def _figures(row: dict[str, Any]) -> str:
@@ -214,6 +217,10 @@ def _figures(row: dict[str, Any]) -> str:
         for name, value in row.items()
         if name not in ("epoch", "step") and value is not None
     )
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def _number(value: float) -> str:

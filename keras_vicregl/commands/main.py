@@ -55,7 +55,7 @@ def run_alone(name: str) -> int:
 
 def _run(parsed: argparse.Namespace) -> int:
     traceback = parsed.traceback
-    with exit_codes(parsed.command, traceback), told_warnings():
+    with exit_codes(parsed.command, traceback), told_warnings(parsed.command):
         return parsed.run(parsed) or 0
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import TextIO
 
 from keras_vicregl._running import PROGRAM
+from keras_vicregl.commands.translation import in_options
 
 FAILURE, USAGE = 1, 2
 
@@ -38,6 +39,10 @@ class UsageError(Exception):
 _MEMORY = re.compile(
     "out of memory|RESOURCE_EXHAUSTED|OOM when allocating", re.IGNORECASE
 )
+# And where a disk is: the last are PyTorch's words, and those of HDF5.
+_DISK = re.compile(
+    "no space left on device|unexpected pos \\d+ vs|errno = 28", re.IGNORECASE
+)
 _FOREIGN = (
     "tensorflow",
     "jax",
@@ -53,11 +58,13 @@ def told(error: BaseException) -> str:
     """What an error says, in a line, without the name of its class."""
     if isinstance(error, OSError) and error.errno is not None:
         what = error.strerror or os.strerror(error.errno)
-        if error.errno == errno.ENOSPC and "free" not in what:
+        if is_full(error) and not re.search("free|full", what):
             what = "the disk is full"
         where = f": {error.filename}" if error.filename else ""
         return f"{what}{where}"
     text = str(error) or type(error).__name__
+    if is_full(error):
+        return "the disk is full."
     if isinstance(error, MemoryError) or (
         _is_foreign(error) and _MEMORY.search(text)
     ):
@@ -69,6 +76,13 @@ def told(error: BaseException) -> str:
         package = absent[1].replace("_", "-")
         text = f"{absent[0]}': pip install {package}"
     return " ".join(text.split())
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether it came of a disk on which there is no room."""
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return True
+    return _DISK.search(str(error)) is not None
 
 
 def _is_foreign(error: BaseException) -> bool:
@@ -86,7 +100,8 @@ def _said_within(text: str) -> str:
     text = re.sub(r"\{\{function_node [^}]*\}\}\s*", "", text)
     said = text.partition("Traceback (most recent call last)")[0]
     said = said.partition("[[")[0].strip() or text
-    return re.sub(r"^(\w+Error|\w+Exception):\s*", "", said)
+    # Before it may stand where in a pipeline it was.
+    return re.sub(r"^.*?\b([A-Z]\w+Error|[A-Z]\w+Exception):\s", "", said)
 
 
 @contextlib.contextmanager
@@ -114,7 +129,10 @@ def exit_codes(command: str, with_traceback: bool) -> Iterator[None]:
             raise
         _tell(command, error, with_traceback)
         # Of these it does not matter where they came from.
-        if not with_traceback and not isinstance(error, ImportError | OSError):
+        clear = isinstance(error, ImportError | OSError) or (
+            type(error).__name__ == "UnreadableError"
+        )
+        if not with_traceback and not clear:
             print(
                 f"({PROGRAM} --traceback {command} ... says where.)",
                 file=sys.stderr,
@@ -123,8 +141,8 @@ def exit_codes(command: str, with_traceback: bool) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def told_warnings() -> Iterator[None]:
-    """Has warnings said in a line, without the place in the code."""
+def told_warnings(command: str) -> Iterator[None]:
+    """Has warnings of a command said in a line, without the place in code."""
     before = warnings.showwarning
 
     def show(
@@ -138,7 +156,7 @@ def told_warnings() -> Iterator[None]:
         if issubclass(category, DeprecationWarning):
             before(message, category, filename, lineno, file, line)
             return
-        text = " ".join(str(message).split())
+        text = in_options(" ".join(str(message).split()), command)
         print(f"warning: {text}", file=file or sys.stderr, flush=True)
 
     with warnings.catch_warnings():
@@ -149,4 +167,5 @@ def told_warnings() -> Iterator[None]:
 def _tell(command: str, error: Exception, with_traceback: bool) -> None:
     if with_traceback:
         traceback.print_exc()
-    print(f"{PROGRAM} {command}: {told(error)}", file=sys.stderr)
+    text = in_options(told(error), command)
+    print(f"{PROGRAM} {command}: {text}", file=sys.stderr)

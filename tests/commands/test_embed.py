@@ -93,7 +93,7 @@ def test_stopped_it_goes_on_and_other_settings_are_refused(
     assert not (tmp_path / "f.npz").exists()
     with pytest.raises(SystemExit) as end:
         run(folder, tmp_path / "f.npz", "--size", "32")
-    assert end.value.code == 1
+    assert end.value.code == 2
     assert "was begun with another size" in capsys.readouterr().err
     assert run(folder, tmp_path / "f.npz") == 0
     assert "8 images are done already" in capsys.readouterr().err
@@ -107,12 +107,13 @@ def test_stopped_it_goes_on_and_other_settings_are_refused(
 def test_maps_need_one_size(folder, tmp_path, capsys):
     with pytest.raises(SystemExit) as end:
         run(folder, tmp_path / "f.npz", "--maps")
-    assert end.value.code == 1
-    assert "pass --size" in capsys.readouterr().err
+    assert end.value.code == 2
+    assert "give --size" in capsys.readouterr().err
     assert run(folder, tmp_path / "g.npz", "--maps", "--size", "32") == 0
     assert read(tmp_path / "g.npz")[1].shape == (COUNT, 4, 4, 8)
 
 
+@pytest.mark.filterwarnings("default")
 def test_what_cannot_be_read_is_left_out_by_name(folder, tmp_path, capsys):
     bad = folder / "images" / "part0" / "zz.png"
     bad.write_bytes((folder / "images/part0/00.png").read_bytes()[:200])
@@ -121,8 +122,12 @@ def test_what_cannot_be_read_is_left_out_by_name(folder, tmp_path, capsys):
     finally:
         bad.unlink()
     said = capsys.readouterr()
-    assert f"{COUNT} images; 1 could not be read" in said.out
-    assert "left out" in said.err and "zz.png" in said.err
+    assert said.out.endswith(f"f.npz: {COUNT} images\n")
+    # In the words of pretrain and evaluate.
+    assert (
+        f"warning: 1 of {COUNT + 1} images of {folder / 'images'} could not be "
+        f"read and are skipped: {bad} (a damaged PNG file"
+    ) in said.err
     assert len(read(tmp_path / "f.npz")[0]) == COUNT
 
 

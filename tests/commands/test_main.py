@@ -104,7 +104,7 @@ def test_a_mistake_of_the_program_is_not_hidden():
 
 
 def test_warnings_are_a_line(capsys):
-    with problems.told_warnings():
+    with problems.told_warnings("pretrain"):
         warnings.warn("two\n lines", RuntimeWarning, stacklevel=1)
     assert capsys.readouterr().err == "warning: two lines\n"
 

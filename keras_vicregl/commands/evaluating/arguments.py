@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=setting,
         metavar="NAME=VALUE",
         default=[],
-        help="of load(): on_error=skip ignore_label=11",
+        help="of load(): on_error=raise ignore_label=11",
     )
     add("--train-masks", metavar="FOLDER", help="of the images to train on")
     add("--test-masks", metavar="FOLDER", help="of those to test on")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,7 +18,9 @@ from keras_vicregl.commands.given.data import (
     open_images,
 )
 from keras_vicregl.commands.given.evaluations import ON_FEATURES, TRAINED
+from keras_vicregl.commands.given.models import any_model_file, load_any
 from keras_vicregl.commands.given.options import as_usage
+from keras_vicregl.commands.given.outputs import check_output, written
 from keras_vicregl.commands.given.values import tell_backbone
 from keras_vicregl.commands.problems import UsageError
 
@@ -40,7 +41,7 @@ def evaluate(settings: argparse.Namespace) -> None:
     from keras_vicregl.evaluation.detection.average_precision import (
         import_pycocotools,
     )
-    from keras_vicregl.storage.files import check_writable, write_text
+    from keras_vicregl.storage.files import write_text
 
     # What is missing is said before anything is computed.
     if "detection" in settings.options:
@@ -51,15 +52,7 @@ def evaluate(settings: argparse.Namespace) -> None:
     if model is None:
         model = named_model(settings, sources["train"].channels)
     if settings.output is not None:
-        try:
-            check_writable(settings.output.absolute().parent)
-        except OSError as error:
-            reason = os.strerror(error.errno or 0)
-            raise OSError(
-                error.errno,
-                f"figures cannot be written ({reason})",
-                str(settings.output),
-            ) from error
+        check_output(settings.output, "figures")
     print(f"{settings.model} on {sources['train']!r}, {sources['test']!r}")
     if values := tell_backbone(model, sources["train"], settings):
         print(values)
@@ -69,7 +62,10 @@ def evaluate(settings: argparse.Namespace) -> None:
         for name, value in values.items():
             print(f"{protocol:18} {name:20} {value:.4f}")
     if settings.output is not None:
-        write_text(settings.output, json.dumps(figures, indent=1) + "\n")
+        with written(settings.output, "figures"):
+            folder = settings.output.absolute().parent
+            folder.mkdir(parents=True, exist_ok=True)
+            write_text(settings.output, json.dumps(figures, indent=1) + "\n")
 
 
 def is_named(settings: argparse.Namespace) -> bool:
@@ -117,30 +113,22 @@ def find_model(settings: argparse.Namespace) -> Any:
     """
     import keras
 
-    from keras_vicregl.checkpoints import load_backbone
     from keras_vicregl.models.backbones import BACKBONES
 
     if settings.weights:
         raise UsageError("--weights needs the name of a backbone, not a file.")
     try:
-        model = load_backbone(settings.model)
-    except (FileNotFoundError, ValueError) as error:
-        said = str(error).replace("`path`", "MODEL").rstrip(".") + "."
-        if not os.path.exists(settings.model):
-            said += f" Names of backbones are {', '.join(BACKBONES)}."
-        raise UsageError(said) from error
-    model = getattr(model, "backbone", model)  # of a whole VICRegL
+        path = any_model_file(settings.model)
+    except UsageError as error:
+        raise UsageError(
+            f"{error} Names of backbones are {', '.join(BACKBONES)}."
+        ) from error
+    model = load_any(path, settings.preprocessed)
     trained = [name for name in settings.options if name in TRAINED]
     if trained and not isinstance(model, keras.Model):
         raise UsageError(
             f"{', '.join(trained)}: a SavedModel or ONNX file cannot be "
             f"trained on. Use its .keras file, or {', '.join(ON_FEATURES)}."
-        )
-    shape = getattr(model, "output_shape", None)
-    if isinstance(shape, tuple) and len(shape) != 4:
-        raise UsageError(
-            f"{settings.model} is no backbone: it puts out {shape}, not one "
-            "feature map (B, h, w, F)."
         )
     return model
 

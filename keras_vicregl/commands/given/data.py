@@ -97,7 +97,7 @@ def open_images(
     limit: int | None = None,
     options: Mapping[str, Any],
 ) -> ImageSource:
-    """The images of a split.
+    """The images of a split. Of folders, what cannot be read is left out.
 
     Args:
         data: what `keras_vicregl.data.load` takes, or NAME:FOLDER of
@@ -115,6 +115,8 @@ def open_images(
     from keras_vicregl.commands.given.options import as_usage
 
     options = dict(options)
+    if is_folder(data) or segmentation_set(data):
+        options.setdefault("on_error", "skip")
     if masks is not None:
         options["masks"] = masks
     with as_usage("images"):

@@ -69,4 +69,8 @@ def as_usage(option: str) -> Iterator[None]:
     try:
         yield
     except (TypeError, ValueError) as error:
+        from keras_vicregl.data.streams.unreadable import UnreadableError
+
+        if isinstance(error, UnreadableError):  # no option's fault
+            raise
         raise UsageError(f"{option}: {error}") from error

@@ -100,14 +100,9 @@ def add_value_options(parser: argparse.ArgumentParser) -> None:
 
 def as_taken(model: Any, source: ImageSource) -> ImageSource:
     """Images, or their grey values where a model takes one channel."""
-    return source._of_channels(1) if _channels_of(model) == 1 else source
+    from keras_vicregl.models.backbones.normalization import channels_taken
 
-
-def _channels_of(model: Any) -> int | None:
-    """Channels of the images of a model, or None where it does not tell."""
-    shape = getattr(model, "input_shape", None)
-    is_of_images = isinstance(shape, tuple) and len(shape) == 4
-    return shape[-1] if is_of_images else None
+    return source._of_channels(1) if channels_taken(model) == 1 else source
 
 
 def tell_backbone(
@@ -127,6 +122,7 @@ def tell_backbone(
         UsageError: if the values cannot be had, or cannot be these.
     """
     from keras_vicregl.models.backbones.normalization import (
+        channels_taken,
         remember,
         takes_integers,
         whole_normalization_of,
@@ -141,7 +137,7 @@ def tell_backbone(
             )
         return None
     source = as_taken(model, source)
-    taken = _channels_of(model)
+    taken = channels_taken(model)
     if None not in (taken, source.channels) and taken != source.channels:
         raise UsageError(
             f"the model takes images of {taken} channels, and those of "

@@ -58,6 +58,32 @@ def take_over(settings: argparse.Namespace, begun: dict[str, Any]) -> None:
         settings.model.setdefault("backbone", network)
 
 
+def check_same_images(
+    settings: argparse.Namespace, begun: dict[str, Any]
+) -> None:
+    """Looks at what else would be taken over for other images.
+
+    Args:
+        settings: with `output`, and what was given.
+        begun: of `settings_of`.
+
+    Raises:
+        UsageError: if the run began with other images, or another recipe.
+    """
+    if settings.allow_changes:
+        return
+    _refuse(
+        settings.output,
+        {
+            name: (begun[name], getattr(settings, name))
+            for name in ("data", "recipe")
+            if begun.get(name) is not None
+            and name in settings.given
+            and begun[name] != getattr(settings, name)
+        },
+    )
+
+
 def keep(
     output: pathlib.Path,
     settings: dict[str, Any],
@@ -91,10 +117,50 @@ def keep(
             f"epochs: {epochs} when it began, {settings['epochs']} now, by "
             "whose schedule the learning rate goes on."
         )
-    try:
-        keep_settings(output, settings, free=free)
-    except ValueError as error:
-        raise UsageError(
-            f"{error} Or go on with others by --allow-changes."
-        ) from error
+    now = json.loads(json.dumps(settings))  # tuples are lists there
+    before = begun or {}
+    _refuse(
+        output,
+        {
+            name: (before.get(name), now.get(name))
+            for name in {**before, **now}
+            if before and name not in free and before.get(name) != now.get(name)
+        },
+    )
+    keep_settings(output, settings, free={*before, *settings})
     return may_change
+
+
+def _refuse(output: pathlib.Path, changed: dict[str, tuple[Any, Any]]) -> None:
+    """Raises a UsageError that tells of settings, before and now."""
+    if not changed:
+        return
+    told = [
+        words
+        for name, (before, now) in sorted(changed.items())
+        for words in _differences(name, before, now)
+    ]
+    raise UsageError(
+        f"the run in {output} began otherwise: {'; '.join(told)}. Go on as it "
+        "began, give another --output, or go on like this by --allow-changes."
+    )
+
+
+def _differences(name: str, before: Any, now: Any) -> list[str]:
+    option = "FOLDER" if name == "data" else f"--{name.replace('_', '-')}"
+    if not isinstance(before or {}, dict) or not isinstance(now or {}, dict):
+        return [f"{option} was {_said(before)}, and is {_said(now)}"]
+    before, now = before or {}, now or {}
+    return [
+        f"{option} {key} was {_said(before.get(key))}, and is "
+        f"{_said(now.get(key))}"
+        for key in {**before, **now}
+        # That has an option of its own.
+        if before.get(key) != now.get(key) and (name, key) != ("model", "alpha")
+    ]
+
+
+def _said(value: Any) -> str:
+    if value is None:
+        return "not given"
+    return value if isinstance(value, str) else json.dumps(value)

@@ -5,7 +5,11 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from keras_vicregl.commands.given.models import keras_file
+from keras_vicregl.commands.given.models import (
+    as_feature_map,
+    keras_file,
+    load_keras,
+)
 from keras_vicregl.commands.given.options import (
     as_usage,
     check_names,
@@ -53,6 +57,7 @@ def check_options(recipe: Recipe, settings: argparse.Namespace) -> None:
     check_names("--views", settings.views, known - {"kwargs", "name"})
     # What others say: --views, the data, --precision.
     known = names_of(VICRegL) - {"views", "num_classes", "kwargs"}
+    known |= {"batch_norm_momentum"}
     check_names("--model", settings.model, known)
     kinds = {"lars": LARS, "adamw": AdamW}[recipe.optimizer].__mro__
     base = keras.optimizers.Optimizer
@@ -83,32 +88,34 @@ def make_model(
 ) -> keras.Model:
     """The model of a recipe, with what --model says.
 
-    `backbone` may be a name, a .keras file or the folder of a run.
+    `backbone` may be a name, a .keras file or the folder of a run;
+    `batch_norm_momentum` is that of its batch normalisations.
 
     Raises:
         UsageError: if an argument cannot be.
     """
-    from keras_vicregl.models.backbones import BACKBONES
+    from keras_vicregl.models.backbones import BACKBONES, as_backbone
 
     arguments = dict(settings.model)
+    momentum = arguments.pop("batch_norm_momentum", None)
     backbone = arguments.get("backbone")
     if backbone is not None and backbone not in BACKBONES:
         arguments["backbone"] = _backbone_of_file(backbone, BACKBONES)
     on_device = {"views": views} if views.on == "device" else {}
     with as_usage("--model"):
-        return recipe.make_model(
+        model = recipe.make_model(
             source.num_classes,
             precision=settings.precision,
             channels=views.channels,
             **on_device,
             **arguments,
         )
+        if momentum is not None:
+            as_backbone(model.backbone, batch_norm_momentum=momentum)
+    return model
 
 
 def _backbone_of_file(given: Any, names: Any) -> keras.Model:
-    import keras
-
-    from keras_vicregl.models.backbones import as_backbone
     from keras_vicregl.models.backbones.normalization import takes_integers
 
     if not isinstance(given, str):
@@ -119,16 +126,14 @@ def _backbone_of_file(given: Any, names: Any) -> keras.Model:
         raise UsageError(
             f"--model backbone={given}: {error} Names are {', '.join(names)}."
         ) from error
-    with as_usage(f"--model backbone={given}"):
-        model = keras.saving.load_model(path, compile=False)
-        model = getattr(model, "backbone", model)  # of a whole VICRegL
-        backbone = as_backbone(model)
-    if takes_integers(backbone):
+    model = load_keras(path)
+    if takes_integers(model):
         raise UsageError(
             f"--model backbone={given} is an export that normalises images by "
             "itself: give the backbone.keras of its run."
         )
-    return backbone
+    with as_usage(f"--model backbone={given}"):
+        return as_feature_map(model, given)
 
 
 def make_optimizer(

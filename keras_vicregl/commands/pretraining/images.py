@@ -10,7 +10,6 @@ from keras_vicregl.commands.given.data import (
     TEST_SPLITS,
     TRAIN_SPLITS,
     find_split,
-    is_folder,
     open_images,
     segmentation_set,
 )
@@ -60,22 +59,19 @@ def usual_output(settings: argparse.Namespace) -> pathlib.Path:
 def open_split(
     settings: argparse.Namespace, split: str | None, masks: str | None
 ) -> Any:
-    """The images of a split. Of folders, what cannot be read is left out.
+    """The images of a split.
 
     Args:
         settings: with `data` and what is done with them.
         split: of `find_splits`.
         masks: folder of their masks.
     """
-    options = dict(settings.data_options)
-    if is_folder(settings.data) or segmentation_set(settings.data):
-        options.setdefault("on_error", "skip")
     return open_images(
         settings.data,
         split,
         masks=masks,
         limit=settings.limit,
-        options=options,
+        options=settings.data_options,
     )
 
 

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from keras_vicregl.commands.given.data import SCENES, is_folder
 from keras_vicregl.commands.given.options import as_usage
+from keras_vicregl.commands.given.outputs import written
 from keras_vicregl.commands.pretraining.arguments import NAMES
 from keras_vicregl.commands.pretraining.beginning import (
+    check_same_images,
     keep,
     settings_of,
     take_over,
@@ -65,6 +67,25 @@ class _Parts(NamedTuple):
     reasons: dict[str, str]
 
 
+class _MadeOnce(functools.partial):
+    """What makes batches, of which the first are made before they are wanted.
+
+    So errors come early, and nothing is made twice. A `partial`, in which
+    others find what is bound, such as a seed.
+    """
+
+    def make(self) -> None:
+        """Makes those from the beginning on, for whoever asks first."""
+        self.__dict__["made"] = super().__call__(start=(0, 0))
+
+    def __call__(self, /, **kwargs: Any) -> Any:
+        """Batches of the function."""
+        made = self.__dict__.pop("made", None)
+        if made is not None and kwargs == {"start": (0, 0)}:
+            return made
+        return super().__call__(**kwargs)
+
+
 def train(settings: argparse.Namespace) -> int:
     """Trains, from wherever the folder of the run says that it is.
 
@@ -93,6 +114,7 @@ def train(settings: argparse.Namespace) -> int:
     settings.output = settings.output or usual_output(settings)
     begun = settings_of(settings.output)
     if begun is not None:
+        check_same_images(settings, begun)
         take_over(settings, begun)
     parts = _prepare(settings, setup)
     allow_changes: Any = settings.allow_changes
@@ -121,9 +143,15 @@ def _prepare(settings: argparse.Namespace, setup: Setup) -> _Parts:
 
     from keras_vicregl.data import steps_per_epoch, view_batches
     from keras_vicregl.recipes import RECIPES
+    from keras_vicregl.recipes.recipe import PRECISIONS
 
     if settings.data is None:
         settings.data = RECIPES[settings.recipe].data
+    if settings.precision not in (None, *PRECISIONS):
+        raise UsageError(
+            f"--precision must be one of {', '.join(PRECISIONS)}; received "
+            f"{settings.precision!r}."
+        )
     splits = find_splits(settings)
     source = open_split(settings, splits[0], settings.train_masks)
     reasons = {}
@@ -151,17 +179,15 @@ def _prepare(settings: argparse.Namespace, setup: Setup) -> _Parts:
     elif "batch_size" not in settings.given:
         reasons["batch"] = "as the run began"
     with as_usage("--batch-size or images"):
-        make_batches = setup.batches(
-            functools.partial(
-                view_batches,
-                source,
-                views,
-                canvas=settings.canvas,
-                seed=settings.seed,
-            ),
-            settings.batch_size,
+        made = functools.partial(
+            view_batches,
+            source,
+            views,
+            canvas=settings.canvas,
+            seed=settings.seed,
         )
-        make_batches(start=(0, 0))
+        make_batches = _MadeOnce(setup.batches(made, settings.batch_size))
+        make_batches.make()
         steps = steps_per_epoch(source, settings.batch_size)
     with setup.scope(), as_usage("--optimizer"):
         model.compile(make_optimizer(recipe, steps, settings))
@@ -259,7 +285,8 @@ def _export(settings: argparse.Namespace, parts: _Parts) -> None:
 
     with quiet():
         for kind, path in parts.exports.items():
-            export(parts.model.backbone, path, kind)
+            with written(path, "the export"):
+                export(parts.model.backbone, path, kind)
     there = sorted(path.name for path in settings.output.iterdir())
     print(f"Done: {', '.join(there)}")
 

@@ -68,6 +68,30 @@ def examples_of(
     return functools.lru_cache(1)(examples)
 
 
+def left_out(
+    examples: int, batch_size: int, shuffled: bool | int = True
+) -> str | None:
+    """What does not fill a batch, in a sentence for people.
+
+    Args:
+        examples: of an epoch.
+        batch_size: of batches that are all full.
+        shuffled: whether they come in another order in each epoch.
+
+    Returns:
+        None where nothing is left out.
+    """
+    rest = examples % batch_size
+    if not rest:
+        return None
+    which = "others in each" if shuffled else "the same in each"
+    are = "is" if rest == 1 else "are"
+    return (
+        f"{rest} of {examples:,} images {are} left out of each epoch, {which}, "
+        f"for batches are of {batch_size}"
+    )
+
+
 def _contents(source: Any) -> str | None:
     arrays = getattr(source, "_arrays", None)
     paths = getattr(source, "_paths", None)

@@ -118,12 +118,15 @@ def decode_mask(
         ValueError: If it is no such file, or damaged.
     """
     if not data.startswith(b"\x89PNG\r\n\x1a\n"):
-        raise ValueError("a segmentation mask must be a PNG file")
+        raise ValueError(
+            "a segmentation mask must be a PNG file, in which classes are not "
+            "changed"
+        )
     depth, color_type = data[24:25], data[25:26]
     if color_type not in (bytes([_GRAY]), bytes([_PALETTE])):
         raise ValueError(
-            "a segmentation mask must have one channel or a palette, not "
-            "colours"
+            "a segmentation mask must have one channel or a palette, whose "
+            "numbers are the classes, not colours or transparency"
         )
     image = opened(data, "PNG")
     mask = _pixels(image)
@@ -131,7 +134,9 @@ def decode_mask(
         # Pillow has spread classes of fewer bits over 0..255.
         mask = mask // (255 // (2 ** depth[0] - 1))
     if mask.max(initial=0) > 255:
-        raise ValueError("the classes of a mask must be <= 255")
+        raise ValueError(
+            f"the classes of a mask must be <= 255, and go up to {mask.max()}"
+        )
     mask = mask.astype(np.uint8)
     if mask_labels is not None:
         mask = mask_labels[mask]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 from keras_vicregl.data.decoding.formats import named
@@ -67,12 +68,44 @@ class FileList(NamedTuple):
         text = f"{len(bad)} of {len(paths)} files of {self.name} {what}"
         if raises or len(bad) == len(paths):
             also = "" if what == "cannot be read" else ", and cannot be read"
-            raise ValueError(
-                f"{text}{also}: {names}. {ways}, or leave them out by "
-                "on_error='skip'."
+            out = ", or leave them out by on_error='skip'" * (
+                len(bad) < len(paths)
             )
+            raise ValueError(f"{text}{also}: {names}. {ways}{out}.")
         warnings.warn(f"{text}, and are left out: {names}.", stacklevel=2)
-        keep = sorted(set(range(len(paths))) - set(bad))
+        return self._but(bad)
+
+    def with_masks(self, raises: bool) -> FileList:
+        """Those whose masks are there, where they have any.
+
+        Args:
+            raises: Whether it is an error that one is not.
+
+        Raises:
+            ValueError: If it is one, or nothing would be left.
+        """
+        masks = self.masks or []
+        missing = [
+            n for n, path in enumerate(masks) if not os.path.exists(path)
+        ]
+        if not missing:
+            return self
+        text = (
+            f"{len(missing)} of {len(masks)} images have no mask of the same "
+            "name"
+        )
+        names = named([masks[number] for number in missing])
+        names = f"there is no {names}{_beside(masks[missing[0]])}"
+        if raises or len(missing) == len(masks):
+            way = ", or leave out such images by on_error='skip'" * (
+                len(missing) < len(masks)
+            )
+            raise ValueError(f"{text}: {names}. Add them{way}.")
+        warnings.warn(f"{text}, and are left out: {names}.", stacklevel=2)
+        return self._but(missing)
+
+    def _but(self, bad: Collection[int]) -> FileList:
+        keep = sorted(set(range(len(self.paths))) - set(bad))
         return self._replace(
             paths=[self.paths[number] for number in keep],
             masks=self.masks and [self.masks[number] for number in keep],
@@ -101,3 +134,18 @@ class FileList(NamedTuple):
         labels = None if self.labels is None else self.labels[rows]
         paths = [self.paths[row] for row in rows]
         return self._replace(paths=paths, labels=labels), pages
+
+
+def _beside(path: str) -> str:
+    """What there is in the place of a mask, for a message."""
+    folder, name = os.path.split(path)
+    stem = os.path.splitext(name)[0]
+    try:
+        found = sorted(each for each in os.listdir(folder) if stem in each)
+    except OSError:
+        return ""
+    if not found:
+        return ""
+    is_other = os.path.splitext(found[0])[0] == stem
+    must = "be PNG files" if is_other else "have the images' names"
+    return f" (but {found[0]!r}: masks must {must})"

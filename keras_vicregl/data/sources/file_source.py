@@ -10,6 +10,7 @@ from keras_vicregl.data.decoding.formats import readable
 from keras_vicregl.data.decoding.forms import RGB
 from keras_vicregl.data.sources.image_source import ImageSource
 from keras_vicregl.data.streams.ahead import within
+from keras_vicregl.data.streams.unreadable import Reason, reason_of
 from keras_vicregl.views.keys import IMAGES, LABELS, MASKS
 
 if TYPE_CHECKING:
@@ -106,6 +107,28 @@ class FileSource(ImageSource):
             lambda largest: self._dark.tell(index, {}, largest),
         )
         return self._as_asked_for(example)
+
+    def _mask_reason(self, index: int) -> Reason | None:
+        if self._masks is None:
+            return None
+        try:
+            image = self._decoded(index, with_mask=False)[IMAGES]
+        except Exception:  # it is the image's fault
+            return None
+        try:
+            self._checked_mask(index, image)
+        except Exception as error:
+            return reason_of(error, f"the mask {readable(self._masks[index])}")
+        return None
+
+    def _checked_mask(self, index: int, image: np.ndarray) -> np.ndarray:
+        """The mask (H, W, 1) of an image (H, W, C)."""
+        from keras_vicregl.data.decoding import pillow
+
+        data = self._contents(self._masks[index], index + len(self))
+        mask = pillow.decode_mask(data, self.mask_labels)
+        pillow.check_size(mask, image)
+        return mask
 
     def _contents(self, path: str, number: int) -> bytes:
         if self._cache is not None:

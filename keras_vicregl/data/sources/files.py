@@ -89,11 +89,9 @@ def from_folder(
         top = base if len(roots) > 1 else roots[0]
         parts = [os.path.relpath(path, top).split(os.sep) for path in paths]
         mask_paths = _masks_of(parts, pathlib.Path(masks))
+    files = FileList(name, paths, numbers, mask_paths)
     return _source(
-        name,
-        paths,
-        numbers,
-        mask_paths,
+        *files.with_masks(options.get("on_error", "raise") == "raise"),
         num_classes=num_classes,
         class_names=class_names,
         **options,
@@ -339,14 +337,7 @@ def _no_folders(name: str) -> ValueError:
 def _masks_of(
     parts: Sequence[Sequence[str]], folder: pathlib.Path
 ) -> list[str]:
-    """Paths of masks that have the images' names, all of which exist."""
+    """Paths of masks that have the images' names."""
     if not folder.is_dir():
         raise ValueError(f"There is no folder of masks {str(folder)!r}.")
-    masks = [folder.joinpath(*part).with_suffix(".png") for part in parts]
-    missing = [mask for mask in masks if not mask.exists()]
-    if missing:
-        raise ValueError(
-            f"{len(missing)} of {len(masks)} images have no mask of the same "
-            f"name. There is no {str(missing[0])!r}."
-        )
-    return [str(mask) for mask in masks]
+    return [str(folder.joinpath(*part).with_suffix(".png")) for part in parts]

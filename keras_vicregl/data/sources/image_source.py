@@ -19,7 +19,7 @@ from keras_vicregl.data.streams import ahead, epochs
 from keras_vicregl.data.streams.ahead import in_order, within
 from keras_vicregl.data.streams.dark_files import DarkFiles
 from keras_vicregl.data.streams.order import shuffled
-from keras_vicregl.data.streams.unreadable import Unreadable, reason_of
+from keras_vicregl.data.streams.unreadable import Reason, Unreadable, reason_of
 from keras_vicregl.views.keys import IMAGES
 from keras_vicregl.views.values import DTYPES
 
@@ -347,9 +347,15 @@ class ImageSource:
                 "TensorFlow's,"
             )
 
-    def _reason(self, index: int, error: BaseException) -> str:
+    def _reason(self, index: int, error: BaseException) -> Reason:
         """An example's name, and why Python could not read it."""
-        return reason_of(error, self._name_of(index, {}))
+        return self._mask_reason(index) or reason_of(
+            error, self._name_of(index, {})
+        )
+
+    def _mask_reason(self, index: int) -> Reason | None:
+        """As `_reason`, where an example's mask is at fault, not its image."""
+        return None
 
     def _for_views(self, index: int) -> dict[str, np.ndarray]:
         """`example`, but for what views do without: masks and boxes."""
@@ -506,6 +512,7 @@ class ImageSource:
             make,
             spec,
             self._told,
+            self._mask_reason,
         )
 
     def _unreadable(self) -> Unreadable:

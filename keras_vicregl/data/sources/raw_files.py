@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_vicregl.data.decoding import pillow, raw
+from keras_vicregl.data.decoding import raw
 from keras_vicregl.data.decoding.forms import (
     Form,
     as_image,
@@ -86,7 +86,7 @@ class RawFileSource(FileSource):
         if self._labels is not None:
             example[LABELS] = self._labels[index]
         if with_mask and self._masks is not None:
-            example[MASKS] = self._mask(index, image)
+            example[MASKS] = self._checked_mask(index, image)
         return example
 
     def _image(self, index: int) -> np.ndarray:
@@ -106,12 +106,6 @@ class RawFileSource(FileSource):
                 f"it has {found}, and the other images of {self.name} {wanted}"
             )
         return with_channels(image, wanted.channels)
-
-    def _mask(self, index: int, image: np.ndarray) -> np.ndarray:
-        data = self._contents(self._masks[index], index + len(self))
-        mask = pillow.decode_mask(data, self.mask_labels)
-        pillow.check_size(mask, image)
-        return mask
 
     def _size_of(self, index: int) -> tuple[int, int] | None:
         if self._read_file is not None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from keras_vicregl.data.streams.unreadable import Unreadable
+from keras_vicregl.data.streams.unreadable import Reason, Unreadable
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -35,6 +35,7 @@ class Failures(Unreadable):
             to learn the reason.
         structure: Of the elements, which come here flat.
         told: See `Unreadable`.
+        of_mask: From index to the reason, where the example's mask is at fault.
     """
 
     def __init__(
@@ -46,8 +47,10 @@ class Failures(Unreadable):
         make: Make,
         structure: Any,
         told: set[str] | None = None,
+        of_mask: Callable[[int], Reason | None] = lambda index: None,
     ) -> None:
         super().__init__(what, total, on_error, told)
+        self._of_mask = of_mask
         self._name = name
         self._make = make
         self._structure = structure
@@ -71,9 +74,11 @@ class Failures(Unreadable):
 
         return tf.nest.pack_sequence_as(self._structure, flat)
 
-    def _reason(self, index: int, element: Any) -> str:
+    def _reason(self, index: int, element: Any) -> Reason:
         from keras_vicregl._tensorflow import tf
 
+        if reason := self._of_mask(index):
+            return reason
         name = self._name(index, element)
         try:
             with tf.device("cpu"):
@@ -83,8 +88,8 @@ class Failures(Unreadable):
                 )
         except Exception as error:
             text = getattr(error, "message", None) or str(error)
-            return f"{name} ({_short(text, name)})"
-        return f"{name} (an error that did not occur again)"
+            return Reason(name, _short(text, name))
+        return Reason(name, "an error that did not occur again")
 
 
 def readable(group: Any, make: Make, failures: Failures) -> tf.data.Dataset:

@@ -24,6 +24,7 @@ from keras_vicregl.evaluation.features.given import as_batches
 from keras_vicregl.evaluation.features.image_batches import image_count
 from keras_vicregl.evaluation.progress import counted
 from keras_vicregl.models.backbones.normalization import (
+    channels_taken,
     resolved,
     takes_integers,
     warn_of_difference,
@@ -146,8 +147,7 @@ def _is_of_grey(backbone: Any, preprocess: Preprocess) -> bool:
     """Whether a backbone takes one channel, into which pictures can be made."""
     if isinstance(preprocess, _Normalization):
         return preprocess.channels == 1
-    shape = getattr(backbone, "input_shape", None)
-    return isinstance(shape, tuple) and len(shape) == 4 and shape[-1] == 1
+    return channels_taken(backbone) == 1
 
 
 def _check_images(images: np.ndarray, normalization: Normalization) -> None:

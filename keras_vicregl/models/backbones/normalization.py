@@ -240,6 +240,13 @@ def warn_of_difference(backbone: keras.Model, given: str) -> None:
     )
 
 
+def channels_taken(model: Any) -> int | None:
+    """Channels of a model's images (B, H, W, C), None if it does not tell."""
+    shape = getattr(model, "input_shape", None)
+    is_of_images = isinstance(shape, tuple) and len(shape) == 4
+    return shape[-1] if is_of_images else None
+
+
 def takes_integers(model: Any) -> bool:
     """Whether a model takes images as they are in files.
 

@@ -285,7 +285,11 @@ def test_masks_come_decoded_beside_files(folder, tmp_path):
         [folder / "0.jpg", folder / "9.jpg"], masks=masks, on_error="skip"
     )
     batches = make(source, Masks(), shuffle=False, batch_size=2)
-    message = r"1 of 2.*9\.jpg \(the mask is 300 x 3 pixels, its image 300 x 2"
+    # It is the mask that is told of.
+    message = (
+        r"1 of 2.*skipped: the mask \S*1\.png \(the mask is 300 x 3 pixels, "
+        "its image 300 x 2"
+    )
     with pytest.warns(UserWarning, match=message):
         ((inputs,),) = list(batches)
     assert inputs["source_size"].numpy().tolist() == [[7], [7]]
