@@ -21,7 +21,7 @@ def test_a_recipe_comes_back_from_a_json_file(name):
     assert recipe.name == name
     assert Recipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
     assert recipe.command == (
-        f"python examples/pretrain.py --recipe {name} --data {recipe.data}"
+        f"keras-vicregl pretrain --recipe {name} --data {recipe.data}"
     )
     assert recipe.time and recipe.accuracy
 

@@ -85,24 +85,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _devices(backend: str) -> list[str]:
-    if backend == "jax":
-        import jax
+    from keras_vicregl.distribution import devices
 
-        lines = [f"devices: {', '.join(map(str, jax.devices()))}"]
-    elif backend == "torch":
-        import torch
-
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        names = [torch.cuda.get_device_name(i) for i in range(count)]
-        if torch.backends.mps.is_available():
-            names.append("Apple's GPU")
-        cpu = f"the CPU, {torch.get_num_threads()} threads"
-        lines = [f"devices: {', '.join(names) or cpu}"]
-    else:
-        from keras_vicregl._tensorflow import tf
-
-        found = tf.config.list_physical_devices()
-        lines = [f"devices: {', '.join(each.name for each in found)}"]
+    lines = [f"devices: {', '.join(devices())}"]
     if importlib.util.find_spec("tensorflow") is None:
         lines.append("TensorFlow is not there.")
     elif backend != "tensorflow":

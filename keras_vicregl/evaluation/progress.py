@@ -18,6 +18,9 @@ _FILE: contextvars.ContextVar[TextIO | None] = contextvars.ContextVar(
     "file", default=None
 )
 
+# An evaluation after each epoch of a training says the same again.
+_SAID: set[str] = set()
+
 
 class Progress:
     """A line of how far something is: in a terminal it is kept up to date.
@@ -135,6 +138,14 @@ def show_progress(file: TextIO | None = None) -> Iterator[None]:
         yield
     finally:
         _FILE.reset(token)
+
+
+def say_once(text: str) -> None:
+    """Says something within `show_progress`, unless it has been said."""
+    file = _FILE.get()
+    if file is not None and text not in _SAID:
+        _SAID.add(text)
+        print(text, file=file, flush=True)
 
 
 def counted(

@@ -163,12 +163,17 @@ class WarnOnSlowNorms(keras.callbacks.Callback):
         momentum = max(slow)
         quick = min(0.9, math.floor(100 * _LEFT ** (1 / steps)) / 100)
         warn(
-            f"{len(slow)} batch normalisations of {backbone.name!r} have a "
-            f"momentum of up to {momentum:g}: after the {steps} steps of this "
-            f"training, {momentum:g}**{steps} = {momentum**steps:.2g} of what "
-            "their moving averages began with is left, and in inference mode, "
-            "in which it is evaluated and exported, the backbone is not what "
-            "was trained. Give them a lower one, "
+            (
+                f"1 batch normalisation of {backbone.name!r} has a"
+                if len(slow) == 1
+                else f"{len(slow)} batch normalisations of {backbone.name!r} "
+                "have a"
+            )
+            + f" momentum of up to {momentum:g}: after the {_steps(steps)} of "
+            f"this training, {momentum:g}**{steps} = {momentum**steps:.2g} of "
+            "what their moving averages began with is left, and in inference "
+            "mode, in which it is evaluated and exported, the backbone is not "
+            "what was trained. Give them a lower one, "
             f"as_backbone(model, batch_norm_momentum={quick:g})"
             + _or_more_steps(momentum)
         )
@@ -196,4 +201,8 @@ def _or_more_steps(momentum: float) -> str:
     if momentum >= 1:
         return "."
     steps = math.ceil(math.log(_LEFT) / math.log(momentum))
-    return f", or train for {steps} steps."
+    return f", or train for {_steps(steps)}."
+
+
+def _steps(count: int) -> str:
+    return f"{count} step{'' if count == 1 else 's'}"

@@ -10,7 +10,7 @@ _EIGHT_VIEWS = {
     ]
 }
 
-# python examples/pretrain.py --recipe convnext_small --data imagenet2012
+# keras-vicregl pretrain --recipe convnext_small --data imagenet2012
 _CONVNEXT_SMALL = Recipe(
     name="convnext_small",
     data="imagenet2012",
@@ -29,14 +29,14 @@ _CONVNEXT_SMALL = Recipe(
     precision="mixed_bfloat16",
 )
 
-# python examples/pretrain.py --recipe convnext_small_vicreg --data imagenet2012
+# keras-vicregl pretrain --recipe convnext_small_vicreg --data imagenet2012
 _CONVNEXT_SMALL_VICREG = _CONVNEXT_SMALL.replace(
     name="convnext_small_vicreg",
     accuracy="not run",
     model={"alpha": 1.0},
 )
 
-# python examples/pretrain.py --recipe convnext_base --data imagenet2012
+# keras-vicregl pretrain --recipe convnext_base --data imagenet2012
 _CONVNEXT_BASE = _CONVNEXT_SMALL.replace(
     name="convnext_base",
     accuracy="not run here; published: ImageNet 76.3 %, VOC 70.4 %; with "

@@ -29,8 +29,8 @@ class Recipe:
 
     Attributes:
         name: its key in `keras_vicregl.recipes.RECIPES`.
-        data: what it is meant for, by the name that `examples/pretrain.py`
-            takes.
+        data: what it is meant for, by the name that `keras-vicregl
+            pretrain --data` takes.
         time: how long that takes, on which hardware; for people.
         accuracy: published or measured; for people.
         backbone: name for `keras_vicregl.backbone`.
@@ -105,10 +105,7 @@ class Recipe:
     @property
     def command(self) -> str:
         """The command that trains it."""
-        return (
-            f"python examples/pretrain.py --recipe {self.name} "
-            f"--data {self.data}"
-        )
+        return f"keras-vicregl pretrain --recipe {self.name} --data {self.data}"
 
     def make_views(self, **overrides: Any) -> MultiView:
         """The layer that makes the recipe's views.

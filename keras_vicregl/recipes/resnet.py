@@ -8,7 +8,7 @@ from keras_vicregl.recipes.shared import LARS
 
 _TWO_VIEWS = {"groups": [{"size": 224, "count": 2, "scale": [0.08, 1.0]}]}
 
-# python examples/pretrain.py --recipe resnet50 --data imagenet2012
+# keras-vicregl pretrain --recipe resnet50 --data imagenet2012
 _RESNET50 = Recipe(
     name="resnet50",
     data="imagenet2012",
@@ -26,14 +26,14 @@ _RESNET50 = Recipe(
     precision="mixed_bfloat16",
 )
 
-# python examples/pretrain.py --recipe resnet50_vicreg --data imagenet2012
+# keras-vicregl pretrain --recipe resnet50_vicreg --data imagenet2012
 _RESNET50_VICREG = _RESNET50.replace(
     name="resnet50_vicreg",
     accuracy="not run here; published: ImageNet 71.5 %, VOC 47.8 %",
     model={"alpha": 1.0},
 )
 
-# python examples/pretrain.py --recipe resnet50_100 --data imagenet2012
+# keras-vicregl pretrain --recipe resnet50_100 --data imagenet2012
 _RESNET50_100 = _RESNET50.replace(
     name="resnet50_100",
     accuracy="not run",
@@ -42,13 +42,13 @@ _RESNET50_100 = _RESNET50.replace(
     epochs=100,
 )
 
-# python examples/pretrain.py --recipe resnet50_100_vicreg --data imagenet2012
+# keras-vicregl pretrain --recipe resnet50_100_vicreg --data imagenet2012
 _RESNET50_100_VICREG = _RESNET50_100.replace(
     name="resnet50_100_vicreg",
     model={"alpha": 1.0},
 )
 
-# python examples/pretrain.py --recipe resnet50_100_location --data imagenet2012
+# keras-vicregl pretrain --recipe resnet50_100_location --data imagenet2012
 _RESNET50_100_LOCATION = _RESNET50_100.replace(
     name="resnet50_100_location",
     accuracy="not run; published for the paper's ablation: VOC 2.9 points "
@@ -56,7 +56,7 @@ _RESNET50_100_LOCATION = _RESNET50_100.replace(
     model={"alpha": 0.75, "local_criteria": ["location"]},
 )
 
-# python examples/pretrain.py --recipe resnet50_100_feature --data imagenet2012
+# keras-vicregl pretrain --recipe resnet50_100_feature --data imagenet2012
 _RESNET50_100_FEATURE = _RESNET50_100.replace(
     name="resnet50_100_feature",
     accuracy="not run; published for the paper's ablation: VOC 1.7 points "
@@ -64,7 +64,7 @@ _RESNET50_100_FEATURE = _RESNET50_100.replace(
     model={"alpha": 0.75, "local_criteria": ["feature"]},
 )
 
-# python examples/pretrain.py --recipe resnet50_one_gpu --data imagenet2012
+# keras-vicregl pretrain --recipe resnet50_one_gpu --data imagenet2012
 _RESNET50_ONE_GPU = _RESNET50_100.replace(
     name="resnet50_one_gpu",
     accuracy="not run",

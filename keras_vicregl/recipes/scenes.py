@@ -3,7 +3,7 @@
 from keras_vicregl.recipes.recipe import Recipe
 from keras_vicregl.views.multi_view import SCENES_COLORS
 
-# python examples/pretrain.py --recipe scenes --data digit_scenes
+# keras-vicregl pretrain --recipe scenes --data digit_scenes
 _SCENES = Recipe(
     name="scenes",
     data="digit_scenes",

@@ -3,7 +3,7 @@
 from keras_vicregl.recipes.recipe import Recipe
 from keras_vicregl.recipes.shared import LARS
 
-# python examples/pretrain.py --recipe stl10 --data stl10
+# keras-vicregl pretrain --recipe stl10 --data stl10
 _STL10 = Recipe(
     name="stl10",
     data="stl10",
@@ -37,7 +37,7 @@ _STL10 = Recipe(
     precision="mixed_bfloat16",
 )
 
-# python examples/pretrain.py --recipe cifar10 --data cifar10
+# keras-vicregl pretrain --recipe cifar10 --data cifar10
 _CIFAR10 = _STL10.replace(
     name="cifar10",
     data="cifar10",
@@ -49,7 +49,7 @@ _CIFAR10 = _STL10.replace(
     },
 )
 
-# python examples/pretrain.py --recipe camvid --data CamVid --split train+val
+# keras-vicregl pretrain --recipe camvid --data CamVid --split train+val
 _CAMVID = Recipe(
     name="camvid",
     data="CamVid",

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from keras_vicregl._warnings import warn
+from keras_vicregl.data.batches.identity import left_out
 from keras_vicregl.training._start import check_start
 from keras_vicregl.training.saving.folder import Position
 
@@ -55,6 +56,23 @@ def steps_of(batches: Any) -> int:
             "`make_batches(start=(0, 0))` return batches with a length."
         )
     return count
+
+
+def left_out_of(batches: Any, steps: int) -> str | None:
+    """What an epoch leaves out, for people; None if nothing is known.
+
+    Args:
+        batches: what `fit` takes.
+        steps: of a whole epoch.
+    """
+    known = getattr(batches, "identity", None)
+    if not isinstance(known, Mapping) or "batch_size" not in known:
+        return None
+    count, size = known["examples"], known["batch_size"]
+    # Otherwise the last batch is a smaller one.
+    if count // size != steps:
+        return None
+    return left_out(count, size, known["shuffle"])
 
 
 def check_validation(data: Any) -> None:

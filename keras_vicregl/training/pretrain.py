@@ -34,6 +34,7 @@ from keras_vicregl.storage.history import (
 from keras_vicregl.training._batches import (
     batches_for_fit,
     check_validation,
+    left_out_of,
     steps_of,
 )
 from keras_vicregl.training._beginning import (
@@ -75,7 +76,6 @@ from keras_vicregl.training.saving.facts import (
     batches_facts,
     configuration_facts,
 )
-from keras_vicregl.training.saving.folder import Position
 
 
 def pretrain(
@@ -351,10 +351,14 @@ def pretrain(
         )
     if is_chief:
         check_writable(output)
+    if batches is not None and (
+        rest := left_out_of(batches[0], steps_per_epoch)
+    ):
+        line.say(rest)
     if checkpoint.path:
         done = checkpoint.position.epoch >= epochs
         line.say(
-            f"resumed after {_in_words(checkpoint.position)}"
+            f"resumed after {checkpoint.position.words}"
             + ": nothing is left to train" * done
         )
     elif was_tried:
@@ -416,15 +420,6 @@ def _heard(number: signal.Signals) -> None:
         "when a checkpoint is saved. A second one stops it at once.",
         file=sys.stderr,
         flush=True,
-    )
-
-
-def _in_words(position: Position) -> str:
-    counts = zip(
-        position, ("epoch", "batch"), ("epochs", "batches"), strict=True
-    )
-    return " and ".join(
-        f"{count} {one if count == 1 else many}" for count, one, many in counts
     )
 
 

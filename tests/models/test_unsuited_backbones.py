@@ -59,7 +59,7 @@ def test_slow_norms_are_said_before_training_with_what_mends_them():
     fit = lambda: model.fit(Batches(steps=1), epochs=4, verbose=0)  # noqa: E731
     (message,) = told(fit)
     assert message.startswith(
-        "1 batch normalisations of 'foreign' have a momentum of up to 0.999: "
+        "1 batch normalisation of 'foreign' has a momentum of up to 0.999: "
         "after the 4 steps of this training, 0.999**4 = 1 of what"
     )
     # 0.56^4 is 0.098 of what there was.

@@ -217,7 +217,7 @@ def go_on_with_views(folder, epochs, grayscale=0.2, allow=False, **kwargs):
     )
 
 
-@pytest.mark.filterwarnings("ignore:.* batch normalisations of")
+@pytest.mark.filterwarnings("ignore:.* batch normalisations? of")
 def test_another_objective_or_view_is_an_error_or_an_event(tmp_path):
     go_on_with_views(tmp_path, 1)
     # What does not bear upon what is learnt may change.

@@ -32,7 +32,7 @@ def deterministic(seed: int = 0) -> None:
 
     - tensorflow: op determinism, one thread within operations, and no oneDNN.
       The last is decided when TensorFlow is imported: set
-      `TF_ENABLE_ONEDNN_OPTS=0` before, as `examples/pretrain.py
+      `TF_ENABLE_ONEDNN_OPTS=0` before, as `keras-vicregl pretrain
       --deterministic` does. (keras-cv's generator, which op determinism would
       refuse, gets a seed.)
     - jax: flags of XLA for deterministic sums and one thread within operations.

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_vicregl.evaluation.progress import counted
+from keras_vicregl.evaluation.progress import counted, say_once
 from keras_vicregl.models.backbones.copies import copy_of
 from keras_vicregl.models.plumbing import feature_channels
 from keras_vicregl.precision import FullPrecisionDense
@@ -230,6 +230,7 @@ def augmented_batches(
         batches.
     """
     from keras_vicregl.data import ArrayBatches, view_batches
+    from keras_vicregl.data.batches.identity import left_out
     from keras_vicregl.data.engine import has_tensorflow
     from keras_vicregl.data.sources.arrays import ArraySource
 
@@ -252,5 +253,7 @@ def augmented_batches(
     )
     make = ArrayBatches if is_array else view_batches
     batch_size = min(batch_size, len(source))
+    if rest := left_out(len(source), batch_size):
+        say_once(f"training on crops: {rest}")
     batches = make(source, views, batch_size=batch_size, seed=seed)
     return views if on_device else None, batches

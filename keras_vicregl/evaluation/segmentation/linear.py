@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_vicregl.data.batches.identity import left_out
 from keras_vicregl.data.sources.image_source import ImageSource
 from keras_vicregl.evaluation.checks import (
     check_batch_size,
@@ -23,7 +24,7 @@ from keras_vicregl.evaluation.features.image_batches import (
     as_labels,
     label_in_batches,
 )
-from keras_vicregl.evaluation.progress import counted
+from keras_vicregl.evaluation.progress import counted, say_once
 from keras_vicregl.evaluation.segmentation.confusion import confusion_matrix
 from keras_vicregl.evaluation.segmentation.head import (
     PixelCrossEntropy,
@@ -237,6 +238,8 @@ def _train(
     """The trained head: (B, h, w, F) to scores (B, h, w, classes)."""
     batch_size = min(batch_size, len(maps))
     steps = len(maps) // batch_size
+    if rest := left_out(len(maps), batch_size):
+        say_once(f"segmentation head: {rest}")
     head = linear_head(maps.shape[-1], num_classes, seed=seed)
     decay([head.layers[-1].kernel], weight_decay)
     schedule = keras.optimizers.schedules.PolynomialDecay(

@@ -396,9 +396,8 @@ class TrainingCheckpoint(StepCounter):
         end_together(self.model)
         raise TrainingInterrupted(
             f"Stopped by {signal.Signals(number).name} after "
-            f"{self.position.epoch} epochs and {self.position.step} batches, "
-            f"which {self.path} holds. Start again in the same way to "
-            "continue.",
+            f"{self.position.words}, which {self.path} holds. Start again in "
+            "the same way to continue.",
             number,
         )
 

@@ -34,6 +34,12 @@ class Position(NamedTuple):
     epoch: int
     step: int
 
+    @property
+    def words(self) -> str:
+        """For people, as `3 epochs and 1 batch`."""
+        epochs = f"{self.epoch} epoch{'' if self.epoch == 1 else 's'}"
+        return f"{epochs} and {self.step} batch{'' if self.step == 1 else 'es'}"
+
 
 def has_progress(folder: pathlib.Path) -> bool:
     """Whether there is a checkpoint of more than the beginning.
