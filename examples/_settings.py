@@ -39,5 +39,5 @@ def check_installed(purpose, *packages):
     if missing:
         raise ImportError(
             f"{purpose} needs {' and '.join(missing)}, not installed here: pip "
-            'install "keras-vicregl[examples]".'
+            f"install {' '.join(missing)}."
         )

@@ -30,7 +30,7 @@ def check_torch() -> None:
     if missing("torch"):
         raise ImportError(
             "PyTorch checkpoints need PyTorch, whatever the Keras backend: "
-            'pip install "keras-vicregl[torch]".'
+            "pip install torch."
         )
 
 

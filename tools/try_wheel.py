@@ -119,11 +119,10 @@ def main():
     print("The wheel works.")
 
 
-def environment_without_repository(backend):
+def environment_without_repository():
     """The environment of processes that find only what is installed."""
-    here = ("PYTHONPATH", "VIRTUAL_ENV")
-    kept = {name: v for name, v in os.environ.items() if name not in here}
-    return {**kept, "KERAS_BACKEND": backend}
+    here = ("PYTHONPATH", "VIRTUAL_ENV", "KERAS_BACKEND")
+    return {name: v for name, v in os.environ.items() if name not in here}
 
 
 class Runner:
@@ -136,7 +135,10 @@ class Runner:
 
     def __init__(self, folder, backend):
         self._folder = folder
-        self._environment = environment_without_repository(backend)
+        self._environment = {
+            **environment_without_repository(),
+            "KERAS_BACKEND": backend,
+        }
 
     def __call__(self, *command, code=0):
         print(f"$ {' '.join(command)[:100]}", flush=True)

@@ -179,8 +179,7 @@ def _load_sources(split: str) -> _Sources:
     except ImportError as error:
         raise ImportError(
             "digit_scenes takes its digits and photographs from scikit-learn, "
-            'and reads them with Pillow. Run `pip install "keras-vicregl'
-            '[examples]"`.'
+            "and reads them with Pillow: pip install scikit-learn pillow."
         ) from error
     digits = np.rint(bunch.images * (255 / 16)).astype(np.uint8)
     pad = ((0, 0), (_PADDING, _PADDING), (_PADDING, _PADDING))

@@ -30,7 +30,7 @@ def new_figure(height: float = 1.0, width: float = WIDTH) -> "Figure":
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError(
-            "Pictures need matplotlib: pip install keras-vicregl[examples]"
+            "Pictures need matplotlib: pip install matplotlib"
         ) from error
     return Figure(figsize=(width, height), layout="constrained", dpi=120)
 

@@ -148,8 +148,7 @@ def _project(
         from sklearn.manifold import TSNE
     except ImportError as error:
         raise ImportError(
-            "`method='tsne'` needs scikit-learn: pip install "
-            "keras-vicregl[examples]"
+            "`method='tsne'` needs scikit-learn: pip install scikit-learn"
         ) from error
     settings = {
         "random_state": 0,

@@ -133,8 +133,8 @@ def import_pycocotools() -> tuple[type, type]:
         from pycocotools.cocoeval import COCOeval
     except ImportError as error:
         raise ImportError(
-            "Average precision needs pycocotools. Run `pip install "
-            '"keras-vicregl[detection]"`.'
+            "Average precision needs pycocotools, not installed here: pip "
+            "install pycocotools."
         ) from error
     return COCO, COCOeval
 
