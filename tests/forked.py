@@ -6,6 +6,7 @@ neither. It is started at the first call, once a backend and worker.
 """
 
 import atexit
+import faulthandler
 import functools
 import json
 import os
@@ -13,6 +14,7 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+import traceback
 
 
 def run(arguments, *, cwd=None, env=None, absent=()):
@@ -46,6 +48,35 @@ def run(arguments, *, cwd=None, env=None, absent=()):
         code = int(server.stdout.readline())
         out, err = (pathlib.Path(path).read_text() for path in streams)
     return subprocess.CompletedProcess(arguments, code, out, err)
+
+
+def start(function):
+    """Starts a fork of this process, which does one thing.
+
+    Args:
+        function: Without arguments; what it returns is the exit code, None 0.
+
+    Returns:
+        The number of the process, of which `code_of` waits for the end.
+    """
+    child = os.fork()
+    if child:
+        return child
+    code = 1
+    faulthandler.enable()
+    try:
+        code = function() or 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        # Not `sys.exit`: the threads of backends may not end.
+        os._exit(code)
+
+
+def code_of(child):
+    """The exit code of a process of `start`, when it has ended."""
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 @functools.cache

@@ -26,10 +26,12 @@ pytestmark = [
 # Each life is a fork of a process that has imported everything, and used
 # nothing of a backend. What its steps see is written when it is seen.
 LIVES = """
-import json, os, pathlib, signal, sys, traceback
+import functools, json, os, pathlib, signal, sys
 import numpy as np
 sys.path.insert(0, sys.argv[1])
+sys.path.append(sys.argv[3])
 import render
+from forked import code_of, start
 
 page = {"__name__": "page"}
 for cell in render.read(pathlib.Path(sys.argv[1]) / "your_own_loader.py"):
@@ -93,25 +95,14 @@ def live(folder, death):
     )
     np.savez(folder / "final.npz", *model.get_weights())
 
-def fork(*arguments):
-    child = os.fork()
-    if not child:
-        code = 1
-        try:
-            live(*arguments)
-            code = 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            sys.stderr.flush()
-            os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
 folder = pathlib.Path(sys.argv[2])
 codes = {}
 for name, deaths in {"whole": [None], "killed": [(0, 2), (1, 1), None]}.items():
     (folder / name).mkdir()
-    codes[name] = [fork(folder / name, death) for death in deaths]
+    codes[name] = [
+        code_of(start(functools.partial(live, folder / name, death)))
+        for death in deaths
+    ]
 print(json.dumps(codes))
 """
 
@@ -120,7 +111,7 @@ print(json.dumps(codes))
 def lives(tmp_path_factory):
     folder = tmp_path_factory.mktemp("own loader")
     done = subprocess.run(
-        [sys.executable, "-c", LIVES, GUIDES, folder],
+        [sys.executable, "-c", LIVES, GUIDES, folder, GUIDES.parent / "tests"],
         capture_output=True,
         text=True,
         timeout=600,

@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import os
+import pathlib
 import sys
 
 os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"  # before TensorFlow is imported
@@ -20,7 +21,9 @@ with contextlib.suppress(ImportError):
     import torch  # before TensorFlow
 import keras
 import numpy as np
-from replicas import fork
+
+sys.path.append(str(pathlib.Path(__file__).parents[1]))
+from forked import code_of, start
 
 import keras_vicregl
 from keras_vicregl.distribution import deterministic
@@ -68,9 +71,7 @@ def train():
 
 def main():
     for _ in range(2):
-        child = fork(train)
-        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        if code:
+        if code := code_of(start(train)):
             sys.exit(code)
 
 

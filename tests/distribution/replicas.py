@@ -9,7 +9,6 @@ processes, without the seconds that imports take. Exit codes are printed.
 """
 
 import contextlib
-import faulthandler
 import json
 import os
 import pathlib
@@ -18,7 +17,6 @@ import signal
 import socket
 import sys
 import time
-import traceback
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -27,6 +25,9 @@ with contextlib.suppress(ImportError):
 import keras
 import numpy as np
 from keras import ops
+
+sys.path.append(str(pathlib.Path(__file__).parents[1]))
+from forked import start
 
 from keras_vicregl import VICRegL, distribution, optimizers
 from keras_vicregl.losses import vicregl_loss
@@ -428,24 +429,6 @@ def free_ports(count):
         return [one.getsockname()[1] for one in sockets]
 
 
-def fork(function):
-    """Starts a process of its own; returns its number."""
-    child = os.fork()
-    if child:
-        return child
-    code = 1
-    faulthandler.enable()
-    try:
-        function()
-        code = 0
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stderr.flush()
-        # Not `sys.exit`: the threads of backends may not end.
-        os._exit(code)
-
-
 def codes_and_ends(children, seconds=400):
     """Exit code of each, and when it ended.
 
@@ -493,7 +476,7 @@ def run(folder, name, processes, devices, cases):
         code
         for code, _ in codes_and_ends(
             [
-                fork(lambda process=process: one(process))
+                start(lambda process=process: one(process))
                 for process in range(processes)
             ]
         )

@@ -29,7 +29,13 @@ from lives import (
     view_batches,
     views,
 )
-from replicas import codes_and_ends, environment, fork, free_ports, strategy
+from replicas import (
+    codes_and_ends,
+    environment,
+    free_ports,
+    start,
+    strategy,
+)
 
 from keras_vicregl import VICRegL, distribution, optimizers
 from keras_vicregl.training import TrainingInterrupted, pretrain
@@ -114,7 +120,7 @@ def together(folder, plan):
         live(folder, plan[process], kind)
 
     children = [
-        fork(lambda process=process: one(process))
+        start(lambda process=process: one(process))
         for process in range(len(plan))
     ]
     codes, ends = zip(*codes_and_ends(children), strict=True)

@@ -14,12 +14,12 @@ A life is a fork of a process that has imported everything and used nothing, so
 that it is as a new process, without the seconds that imports take.
 """
 
+import functools
 import json
 import os
 import pathlib
 import signal
 import sys
-import traceback
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -31,6 +31,9 @@ with contextlib.suppress(ImportError):
 import keras
 import numpy as np
 import tensorflow as tf
+
+sys.path.append(str(pathlib.Path(__file__).parents[1]))
+from forked import code_of, start
 
 import keras_vicregl
 from keras_vicregl import optimizers
@@ -228,27 +231,14 @@ def live(folder, plan):
     return 0
 
 
-def fork(folder, plan):
-    """The exit code of a life in a process of its own."""
-    child = os.fork()
-    if not child:
-        code = 1
-        try:
-            code = live(folder, plan)
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            sys.stderr.flush()
-            # Not `sys.exit`: the threads of backends may not end.
-            os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
 def main():
     folder = pathlib.Path(sys.argv[1])
     write_raw_images(folder / "files")
     codes = {
-        name: [fork(folder / name, plan) for plan in plans]
+        name: [
+            code_of(start(functools.partial(live, folder / name, plan)))
+            for plan in plans
+        ]
         for name, plans in json.loads(sys.argv[2])
     }
     print(json.dumps(codes))
