@@ -1,5 +1,6 @@
 """What is chosen for a folder: a recipe, a batch, and what views are of."""
 
+import functools
 import importlib
 import json
 import types
@@ -13,12 +14,15 @@ from keras_vicregl import VICRegL, backbone, distribution
 from keras_vicregl.commands.main import main
 from keras_vicregl.commands.pretraining import (
     beginning,
+    building,
     choice,
     memory,
     running,
 )
+from keras_vicregl.commands.problems import UsageError
 from keras_vicregl.data import load
 from keras_vicregl.recipes import RECIPES
+from keras_vicregl.training.saving.facts import batches_facts
 from keras_vicregl.views import MultiView
 
 
@@ -141,6 +145,44 @@ def test_a_folder_alone(photographs, tmp_path, monkeypatch, capsys):
     assert seen["epochs"] == 60
 
 
+def test_what_a_run_began_with_is_told_by_options(tmp_path):
+    begun = {
+        "data": "a",
+        "recipe": "camvid",
+        "alpha": None,
+        "model": {"backbone": "small_resnet"},
+        "log": ["wandb"],
+    }
+    (tmp_path / "config.json").write_text(json.dumps(begun))
+    now = {
+        **begun,
+        "alpha": 0.5,
+        "model": {"backbone": "resnet18", "alpha": 0.5},
+        "log": [],
+    }
+    with pytest.raises(UsageError) as error:
+        beginning.keep(tmp_path, now, begun, False)
+    assert str(error.value) == (
+        f"the run in {tmp_path} began otherwise: --alpha was not given, and is "
+        "0.5; --model backbone was small_resnet, and is resnet18. Go on as it "
+        "began, give another --output, or go on like this by --allow-changes."
+    )
+    assert json.loads((tmp_path / "config.json").read_text()) == begun
+    settings = types.SimpleNamespace(
+        output=tmp_path,
+        allow_changes=False,
+        data="b",
+        recipe=None,
+        given={"data"},
+    )
+    with pytest.raises(UsageError, match="FOLDER was a, and is b"):
+        beginning.check_same_images(settings, begun)
+    settings.allow_changes = True
+    beginning.check_same_images(settings, begun)
+    assert beginning.keep(tmp_path, now, begun, True) is True
+    assert json.loads((tmp_path / "config.json").read_text()) == now
+
+
 def test_what_was_chosen_stays_what_it_is(tmp_path):
     """With less memory, or more images, than when the run began."""
     (tmp_path / "steps.jsonl").write_text("{}\n")
@@ -167,6 +209,45 @@ def test_what_was_chosen_stays_what_it_is(tmp_path):
     assert beginning.settings_of(tmp_path / "new") is None
 
 
+def test_the_first_batches_are_made_once():
+    """And a partial stays one, of which others read the seed."""
+    made = []
+
+    def make(start, seed):
+        made.append(start)
+        return (*start, seed)
+
+    batches = running._MadeOnce(functools.partial(make, seed=3))
+    assert batches_facts(batches, None) == {"seed": 3}
+    batches.make()
+    assert batches(start=(0, 0)) == (0, 0, 3)
+    assert made == [(0, 0)]
+    assert batches(start=(0, 0)) == (0, 0, 3)
+    assert len(made) == 2
+    # A run that goes on has others.
+    batches.make()
+    assert batches(start=(2, 1)) == (2, 1, 3)
+    assert batches(start=(0, 0)) == (0, 0, 3)
+    assert len(made) == 5
+
+
+def test_momentum_of_batch_normalisations(photographs):
+    settings = types.SimpleNamespace(
+        model={"batch_norm_momentum": 0.25}, precision="float32"
+    )
+    source, recipe = load(str(photographs)), RECIPES["scenes"]
+    model = building.make_model(recipe, source, recipe.make_views(), settings)
+    momenta = {
+        layer.momentum
+        for layer in model.backbone._flatten_layers()
+        if isinstance(layer, keras.layers.BatchNormalization)
+    }
+    assert momenta == {0.25}
+    settings.model["batch_norm_momentum"] = 2
+    with pytest.raises(UsageError, match=r"--model: .*below 1"):
+        building.make_model(recipe, source, recipe.make_views(), settings)
+
+
 def test_a_backbone_of_ones_own(photographs, tmp_path, monkeypatch):
     own = keras.Sequential(
         [keras.Input((None, None, 3)), keras.layers.Conv2D(6, 8, 8)]
@@ -175,9 +256,6 @@ def test_a_backbone_of_ones_own(photographs, tmp_path, monkeypatch):
     settings = types.SimpleNamespace(
         model={"backbone": str(tmp_path / "mine.keras"), "alpha": 1.0},
         precision="float32",
-    )
-    building = importlib.import_module(
-        "keras_vicregl.commands.pretraining.building"
     )
     source = load(str(photographs))
     views = RECIPES["scenes"].make_views()

@@ -6,6 +6,8 @@ import pytest
 
 from keras_vicregl import backbone
 from keras_vicregl.commands.main import main
+from keras_vicregl.models.backbones.normalization import learn_normalization
+from keras_vicregl.views import MultiView
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +36,26 @@ def test_what_is_written_takes_images_as_they_are(run, tmp_path, capsys):
     )
     # The normalisation in another order of float32 operations.
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_what_evaluate_and_embed_cannot_know(tmp_path, capsys):
+    """Of float32 inputs: whether the export normalises them."""
+    network = backbone("small_resnet", widths=(4, 4, 4, 8))
+    learn_normalization(
+        network, MultiView([{"size": 32, "count": 2}], value_range=(0, 4095))
+    )
+    network.save(tmp_path / "wide.keras")
+    main(["export", str(tmp_path / "wide.keras"), str(tmp_path / "a.keras")])
+    assert "need --preprocessed for it" in capsys.readouterr().out
+    main(
+        [
+            "export",
+            str(tmp_path / "wide.keras"),
+            str(tmp_path / "b.keras"),
+            "--raw",
+        ]
+    )
+    assert "--preprocessed" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def test_state_curves_and_what_to_look_at(run, capsys):
     assert lines[0] == "recipe scenes, data x, epochs 8"
     assert lines[1].startswith("4 of 8 epochs; it failed 1 h 30 min ago")
     assert lines[2] == "reason: OSError: disk"
-    assert lines[3] == "3 min of training, 99 images a second, resumed 1 times"
+    assert lines[3] == "3 min of training, 99 images a second, resumed once"
     assert f"{'loss':9} {'3':>9} █▁ ▅ {'2':>9}" in lines
     for note in (
         "repr_std has fallen from 0.04 to 0.001",
@@ -62,6 +62,27 @@ def test_state_curves_and_what_to_look_at(run, capsys):
         "30% of the time the step waited",
     ):
         assert note in said
+
+
+def test_numbers_are_said_as_people_do(tmp_path, capsys):
+    told = [event("resumed")] * 2 + [event("changed"), event("left out")]
+    write(tmp_path, "events.jsonl", told)
+    write(tmp_path, "epochs.jsonl", [row(1, 3.0)])
+    assert main(["inspect", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert "1 epoch; it left a batch out" in said
+    assert "resumed 2 times" in said
+    assert "changed on the way, once." in said
+    assert "1 batch was left out" in said
+
+
+def test_reasons_are_those_of_the_command(tmp_path, capsys):
+    reason = (
+        "ValueError: ..., pass `allow_changes=True` to go on with what is now"
+    )
+    write(tmp_path, "events.jsonl", [event("failed", reason=reason)])
+    assert main(["inspect", str(tmp_path)]) == 0
+    assert "give --allow-changes to go on" in capsys.readouterr().out
 
 
 def test_a_healthy_run_gives_no_notes(tmp_path, capsys):

@@ -54,6 +54,38 @@ def model():
     return tiny.model()
 
 
+class Known(Batches):
+    """Of examples whose number is known, as those of this package."""
+
+    def __init__(self, examples, **options):
+        super().__init__(**options)
+        self.identity = {
+            "examples": examples,
+            "batch_size": 16,
+            "shuffle": True,
+        }
+
+
+@pytest.mark.parametrize(
+    ("examples", "said"),
+    [
+        (16 * STEPS + 11, "11 of 75 images are left out of each epoch, others"),
+        (16 * STEPS + 1, "1 of 65 images is left out of each epoch, others"),
+        (16 * STEPS, None),
+        # The last batch is a smaller one.
+        (16 * STEPS - 3, None),
+    ],
+)
+def test_what_does_not_fill_a_batch_is_said_once(
+    model, tmp_path, capsys, examples, said
+):
+    make = functools.partial(Known, examples)
+    train(model, make_batches=make, epochs=2, output=tmp_path)
+    text = capsys.readouterr().out
+    assert text.count("left out of each epoch") == (said is not None)
+    assert said is None or f"{said} in each, for batches are of 16\n" in text
+
+
 def test_elsewhere_there_is_a_line_an_epoch(model, tmp_path, capsys):
     train(model, epochs=2, output=tmp_path)
     text = capsys.readouterr().out

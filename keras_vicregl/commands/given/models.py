@@ -146,11 +146,11 @@ def as_feature_map(model: keras.Model, name: str) -> keras.Model:
     from keras_vicregl.models.backbones import as_backbone
 
     backbone = as_backbone(model)
-    if tuple(backbone.output.shape) != tuple(model.outputs[0].shape):
-        layer = backbone.output._keras_history.operation.name
+    (before, *_), (taken, *_) = model.outputs, backbone.outputs
+    if tuple(before.shape) != tuple(taken.shape):
+        layer = taken._keras_history.operation.name
         print(
-            f"{name} puts out {tuple(model.outputs[0].shape)}: of it, the "
-            f"feature map of {layer!r}, {tuple(backbone.output.shape)}, is "
-            "taken."
+            f"{name} puts out {tuple(before.shape)}: of it, the feature map of "
+            f"{layer!r}, {tuple(taken.shape)}, is taken."
         )
     return backbone

@@ -80,6 +80,11 @@ def left_out(
 
     Returns:
         None where nothing is left out.
+
+    Example:
+
+    >>> left_out(81, 64)
+    '17 of 81 images are left out of each epoch, others in each, for ... 64'
     """
     rest = examples % batch_size
     if not rest:
