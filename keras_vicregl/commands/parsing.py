@@ -34,7 +34,7 @@ class AnyOrder(Parser):
 
     Arguments come before options when they are parsed. From the second on,
     words that an option of several cannot take - none of its choices, not
-    NAME=VALUE - are arguments too, where there is one to be filled.
+    NAME=VALUE, no number - are arguments too, where there is one to be filled.
     """
 
     def parse_known_args(  # type: ignore[override]
@@ -77,7 +77,7 @@ class AnyOrder(Parser):
             if left > 0:
                 options.append(word)
                 left -= 1
-            elif len(word) > 1 and word.startswith("-"):
+            elif len(word) > 1 and word[0] == "-" and not _is_number(word):
                 options.append(word)
                 several, left = self._following(word)
                 is_first = True
@@ -106,11 +106,21 @@ class AnyOrder(Parser):
             return None, 0
         if action.nargs in _SEVERAL:
             return action, 0
-        return None, 1
+        return None, action.nargs if isinstance(action.nargs, int) else 1
 
 
 def _takes(action: argparse.Action, word: str) -> bool:
     """Whether a word is one of those that an option of several is for."""
     if action.choices is not None:
         return word in action.choices
+    if action.type in (int, float):
+        return _is_number(word)
     return action.type is not setting or "=" in word
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True

@@ -26,6 +26,8 @@ WORDS = {
             ["--batch-size", "8"],
             ["--protocols", "knn", "linear"],
             ["--options", "knn.k=3"],
+            ["--value-range", "-1", "4095"],
+            ["--mean", "-0.5", "0.5"],
             ["--preprocessed"],
         ],
     ),

@@ -24,7 +24,6 @@ import sys
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import contextlib
-import functools
 
 with contextlib.suppress(ImportError):
     import torch  # noqa: F401, before TensorFlow
