@@ -1,5 +1,6 @@
 # make demo   pretrain on the built-in data, evaluate, export (TensorFlow)
 # make test   all tests on the three backends
+# make test-torch-models  weights to and from torchvision's and timm's networks
 # make check  lint, formatting, whether the guides' pages are up to date
 # make guides run the guides and write their pages, notebooks and pictures;
 #             ARGS=guides/NAME.py: one of them
@@ -20,7 +21,7 @@ WORKERS ?= $(shell cores=$$(nproc 2>/dev/null || echo 2); \
 export KERAS_BACKEND ?= tensorflow
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: demo test check guides docs format bench bench-views bench-step clean $(BACKENDS:%=test-%)
+.PHONY: demo test test-torch-models check guides docs format bench bench-views bench-step clean $(BACKENDS:%=test-%)
 
 demo: $(VENV)/.demo-$(KERAS_BACKEND)
 	$(BIN)/python examples/scenes_demo.py $(ARGS)
@@ -36,6 +37,14 @@ $(BACKENDS:%=test-%): test-%: $(VENV)/.test
 	KERAS_BACKEND=$* OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) \
 		--max-worker-restart=0 --dist loadfile --no-loadscope-reorder \
 		--durations=20 $(ARGS)
+
+# The networks of torchvision and timm, in an environment of its own: beside a
+# PyTorch without CUDA, PyPI's torchvision does not import by itself, and other
+# packages stumble over that.
+test-torch-models: $(VENV)-torch-models/.made
+	ALL_TESTS=1 TORCH_MODELS=1 KERAS_BACKEND=torch OMP_NUM_THREADS=1 \
+		PYTHONPATH=. $(VENV)-torch-models/bin/python -m pytest \
+		tests/checkpoints/test_torch_models.py $(ARGS)
 
 check: $(VENV)/.check
 	$(BIN)/ruff check .
@@ -65,7 +74,7 @@ bench-step: $(VENV)/.test
 	$(BIN)/python benchmarks/step.py $(ARGS)
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info demo_output
+	rm -rf $(VENV) $(VENV)-torch-models build dist *.egg-info demo_output
 
 # Stamps, so that the environment is made again when what it is made of changes.
 $(VENV)/.venv:
@@ -75,6 +84,14 @@ $(VENV)/.venv:
 # The PyTorch that the tests have been run with; its CPU build is enough.
 $(VENV)/.torch: $(VENV)/.venv
 	$(BIN)/python -m pip install --quiet torch==2.13.0
+	touch $@
+
+$(VENV)-torch-models/.made: Makefile
+	$(PYTHON) -m venv $(VENV)-torch-models
+	$(VENV)-torch-models/bin/python -m pip install --quiet torch==2.13.0 \
+		torchvision==0.28.0
+	$(VENV)-torch-models/bin/python -m pip install --quiet timm==1.0.31 \
+		"keras>=3.15.1" hypothesis numpy pillow pytest pytest-xdist
 	touch $@
 
 $(VENV)/.demo-tensorflow: $(VENV)/.venv pyproject.toml

@@ -158,6 +158,7 @@ _MOSTLY_ONCE = {
     "test_engines.py",
     "test_multi_view.py",
     "test_pipeline.py",
+    "test_torch_models.py",
 }
 
 

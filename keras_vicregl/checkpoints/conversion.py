@@ -10,10 +10,16 @@ import keras
 import numpy as np
 
 from keras_vicregl._installed import check_torch
+from keras_vicregl.checkpoints._differences import differences
 from keras_vicregl.checkpoints.foreign import (
     backbone_weights,
     unknown_prefix,
     without_wrappers,
+)
+from keras_vicregl.checkpoints.layouts import (
+    check_layout,
+    from_layouts,
+    in_layout,
 )
 from keras_vicregl.checkpoints.published import PUBLISHED, find_checkpoint
 from keras_vicregl.checkpoints.stems import STEMS, check_stem, fit_stem
@@ -21,6 +27,7 @@ from keras_vicregl.checkpoints.torch_files import (
     read_state_dict,
     write_state_dict,
 )
+from keras_vicregl.models.backbones.convnext import ConvNeXt
 from keras_vicregl.models.backbones.registry import BACKBONES, state_dict_layout
 from keras_vicregl.models.backbones.registry import backbone as named_backbone
 from keras_vicregl.models.backbones.state_dict import (
@@ -48,7 +55,9 @@ def load_checkpoint(
     of torchvision and of other methods: what stands before its keys (`module.`,
     `encoder_q.`, `backbone.` and the like, see `checkpoints.foreign`) is taken
     off, and classifiers, projectors and second networks are left out, which one
-    warning names. A `VICRegL` takes full ones, with the heads that it has
+    warning names. A ConvNeXt may have the names of the published code, of
+    torchvision or of timm, which all have layer scale: build it with
+    `layer_scale=1.0`. A `VICRegL` takes full ones, with the heads that it has
     itself and no others (`VICRegL.from_checkpoint` is freer).
 
     Args:
@@ -81,6 +90,8 @@ def load_checkpoint(
     if whole:
         state_dict = without_wrappers(state_dict, _PARTS)
     else:
+        if isinstance(model, ConvNeXt):
+            state_dict = from_layouts(state_dict, layout)
         state_dict = backbone_weights(state_dict, layout)
     if stem is not None:
         state_dict = fit_stem(layout, state_dict, stem)
@@ -150,32 +161,46 @@ def model_from_checkpoint(
     return model
 
 
-def save_checkpoint(model: keras.Model, path: str | os.PathLike) -> None:
+def save_checkpoint(
+    model: keras.Model, path: str | os.PathLike, *, layout: str = "published"
+) -> None:
     """Writes a model's weights as a PyTorch checkpoint.
 
-    A backbone gives a plain state dict, which torchvision's ResNets (but for
-    their classifier) and the published ConvNeXt code load; a `VICRegL` gives a
-    full checkpoint.
+    A backbone gives a plain state dict. A ResNet's is loaded by torchvision's
+    and timm's, but for their classifier; a ConvNeXt's by the published code, or
+    with `layout` by torchvision's and timm's. A `VICRegL` gives a full
+    checkpoint.
 
     Args:
         model: as in `load_checkpoint`.
         path: the file to write; it appears when it is complete.
+        layout: as in `to_state_dict`.
 
     Raises:
         ImportError: if PyTorch is not installed.
         TypeError: if the model is of another class.
+        ValueError: as in `to_state_dict`.
     """
     check_torch()
     write_state_dict(
-        to_state_dict(model), path, full=isinstance(model, VICRegL)
+        to_state_dict(model, layout=layout),
+        path,
+        full=isinstance(model, VICRegL),
     )
 
 
-def to_state_dict(model: keras.Model) -> dict[str, np.ndarray]:
+def to_state_dict(
+    model: keras.Model, *, layout: str = "published"
+) -> dict[str, np.ndarray]:
     """A model's weights under the keys and in the axes of PyTorch.
 
     Args:
         model: as in `load_checkpoint`.
+        layout: whose keys they are: `"published"`, those of the published
+            code, `"torchvision"` or `"timm"`. These differ for a ConvNeXt
+            alone. The two have factors of layer scale in every block, which
+            are 1 where the model has none, and apply the last norm behind the
+            pooling; as `classifier.0` and `head.norm` it is the model's own.
 
     Returns:
         Dictionary from key to array, in the order of the published
@@ -185,15 +210,31 @@ def to_state_dict(model: keras.Model) -> dict[str, np.ndarray]:
 
     Raises:
         TypeError: if the model is of another class.
+        ValueError: if `layout` is none of these, or the model is a `VICRegL`
+            and it is another than `"published"`.
 
     Example:
 
-    >>> from keras_vicregl.models.backbones import ResNet
+    >>> from keras_vicregl.models.backbones import ConvNeXt, ResNet
     >>> weights = to_state_dict(ResNet((1,), widths=(8,), strides=(1,)))
     >>> weights["conv1.weight"].shape
     (8, 3, 7, 7)
+    >>> weights = to_state_dict(ConvNeXt((1,), widths=(8,)), layout="timm")
+    >>> weights["stages.0.blocks.0.mlp.fc1.weight"].shape
+    (32, 8)
     """
-    return {key: entry.to_torch() for key, entry in model_layout(model).items()}
+    check_layout(layout)
+    if layout != "published" and isinstance(model, VICRegL):
+        raise ValueError(
+            f"`layout={layout!r}` is of backbones, but {model.name!r} is a "
+            "VICRegL. Pass its `backbone`."
+        )
+    weights = {
+        key: entry.to_torch() for key, entry in model_layout(model).items()
+    }
+    if layout != "published" and isinstance(model, ConvNeXt):
+        return in_layout(weights, layout)
+    return weights
 
 
 def assign_state_dict(
@@ -211,7 +252,7 @@ def assign_state_dict(
         TypeError: if the model is of another class.
     """
     layout = model_layout(model)
-    problems = _differences(layout, state_dict)
+    problems = differences(layout, state_dict)
     if problems:
         raise ValueError(
             f"the checkpoint does not fit {model.name!r}.\n"
@@ -320,56 +361,6 @@ def _linear_widths(
     return tuple(state_dict[key].shape[0] for key in keys)
 
 
-def _differences(
-    layout: Mapping[str, StateDictEntry],
-    state_dict: Mapping[str, np.ndarray],
-) -> list[str]:
-    # Counters have no variable, and files of old have none.
-    missing = [
-        key
-        for key, entry in layout.items()
-        if key not in state_dict and entry.variable is not None
-    ]
-    surplus = [key for key in state_dict if key not in layout]
-    shapes = [
-        f"{key} (checkpoint {tuple(state_dict[key].shape)}, model "
-        f"{entry.shape})"
-        for key, entry in layout.items()
-        if key in state_dict and tuple(state_dict[key].shape) != entry.shape
-    ]
-    beyond = [
-        key
-        for key, entry in layout.items()
-        if key in state_dict and _overflows(entry.variable, state_dict[key])
-    ]
-    broken = [
-        key
-        for key, entry in layout.items()
-        if key in state_dict
-        and entry.variable is not None
-        and not np.isfinite(np.asarray(state_dict[key], np.float64)).all()
-    ]
-    return [
-        f"{title} ({len(keys)}): {', '.join(keys)}"
-        for title, keys in (
-            ("Missing", missing),
-            ("Surplus", surplus),
-            ("Of another shape", shapes),
-            ("Beyond the range of the model's float16", beyond),
-            ("Not finite", broken),
-        )
-        if keys
-    ]
-
-
-def _overflows(variable: Any, value: np.ndarray) -> bool:
-    if variable is None or variable.dtype != "float16":
-        return False
-    value = np.abs(np.asarray(value, np.float64))
-    limit = np.finfo(np.float16).max
-    return bool(np.any(np.isfinite(value) & (value > limit)))
-
-
 def _advice(model: keras.Model, state_dict: Mapping[str, np.ndarray]) -> str:
     full = any(key.startswith(_BACKBONE) for key in state_dict)
     if isinstance(model, VICRegL) and not full:
@@ -385,6 +376,11 @@ def _advice(model: keras.Model, state_dict: Mapping[str, np.ndarray]) -> str:
             f"\nThe checkpoint is of images of {shape[1]} channels, the model "
             f"of {entry.shape[1]}: say how to fit the first convolution, by "
             f"stem={' or stem='.join(map(repr, STEMS))}."
+        )
+    if any(k.endswith(".gamma") and k not in layout for k in state_dict):
+        return (
+            "\nThe checkpoint has factors of layer scale, and the model has "
+            "none: build it with layer_scale=1.0."
         )
     names = [key for key, e in layout.items() if e.variable is not None]
     if prefix := unknown_prefix(state_dict, names):

@@ -54,7 +54,8 @@ def export(
       holds weights alone, of a `ResNet` or `ConvNeXt` of this package, under
       the names of torchvision and of the published ConvNeXt code:
       `torchvision.models.resnet50().load_state_dict(weights, strict=False)`
-      takes all of it and misses its classifier, `fc`.
+      takes all of it and misses its classifier, `fc`. `save_checkpoint` gives
+      a ConvNeXt the names of torchvision or timm.
 
     All are in float32, whatever the dtype policy of the backbone: they give
     what a float32 copy of it gives. (`backbone.save` keeps its policy.)
