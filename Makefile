@@ -1,7 +1,7 @@
 # make demo   pretrain on the built-in data, evaluate, export (TensorFlow)
 # make test   all tests on the three backends
 # make test-torch-models  weights to and from torchvision's and timm's networks
-# make check  lint, formatting, whether the guides' pages are up to date
+# make check  lint, formatting, types, whether the guides' pages are up to date
 # make guides run the guides and write their pages, notebooks and pictures;
 #             ARGS=guides/NAME.py: one of them
 # make docs   the site, in build/site, with all its links checked
@@ -49,6 +49,7 @@ test-torch-models: $(VENV)-torch-models/.made
 check: $(VENV)/.check
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(BIN)/python guides/render.py --check
 
 guides: $(VENV)/.test
@@ -110,13 +111,14 @@ $(VENV)/.test: $(VENV)/.torch pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable ".[jax,torch,test]"
 	touch $@
 
-RUFF := $(shell sed -n 's/.*"\(ruff==[0-9.]*\)".*/\1/p' pyproject.toml | head -n 1)
+# What the extra `check` lists, without the package and all it asks for.
 $(VENV)/.check: $(VENV)/.venv pyproject.toml
-	$(BIN)/python -m pip install --quiet "$(RUFF)"
+	$(BIN)/python tools/requirements.py check | \
+		xargs $(BIN)/python -m pip install --quiet
 	touch $@
 
 # What the extra `docs` lists, without the package and all it asks for.
 $(VENV)/.docs: $(VENV)/.venv pyproject.toml
-	$(BIN)/python tools/site/requirements.py | \
+	$(BIN)/python tools/requirements.py docs | \
 		xargs $(BIN)/python -m pip install --quiet
 	touch $@

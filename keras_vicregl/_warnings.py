@@ -1,6 +1,7 @@
 """Warnings that point at the line of the user, however deep they come from."""
 
 import sys
+import types
 import warnings
 
 _PACKAGE = __name__.partition(".")[0]
@@ -19,6 +20,6 @@ def warn(message: str, category: type[Warning] = UserWarning) -> None:
     warnings.warn(message, category, stacklevel=level)
 
 
-def _is_ours(frame: object) -> bool:
+def _is_ours(frame: types.FrameType) -> bool:
     name = frame.f_globals.get("__name__") or ""
     return name.partition(".")[0] == _PACKAGE

@@ -313,7 +313,7 @@ def head_arguments(state_dict: Mapping[str, np.ndarray]) -> dict[str, Any]:
     Raises:
         ValueError: if there is no expander, or a part of one is missing.
     """
-    arguments = {}
+    arguments: dict[str, Any] = {}
     for head, argument in (
         ("projector", "expander_units"),
         ("maps_projector", "local_expander_units"),

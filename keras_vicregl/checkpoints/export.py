@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pathlib
 import tempfile
+from typing import Any
 
 import keras
 import numpy as np
@@ -126,7 +127,7 @@ def export(
         )
     backbone = float32_copy(backbone)
     path.parent.mkdir(parents=True, exist_ok=True)
-    settings = {
+    settings: dict[str, Any] = {
         "preprocessing": preprocessing,
         "mean": mean,
         "std": std,

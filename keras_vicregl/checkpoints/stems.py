@@ -78,7 +78,9 @@ def fit_stem(
     """
     key, entry = next(iter(layout.items()))
     kernel = state_dict.get(key)
-    if np.ndim(kernel) != 4 or kernel.shape[1] == entry.shape[1]:
+    if kernel is None or np.ndim(kernel) != 4:
+        return dict(state_dict)
+    if kernel.shape[1] == entry.shape[1]:
         return dict(state_dict)
     made = stem_of_channels(np.asarray(kernel), entry.shape[1], stem)
     return {**state_dict, key: made}

@@ -160,7 +160,8 @@ def _fill(
     """Makes the parts that are not there."""
     for first in range(parts.done, len(names), _PART):
         indices = range(first, min(first + _PART, len(names)))
-        kept, features, reasons = [], [], {}
+        kept, features = [], []
+        reasons: dict[int, Reason] = {}
         for index, vector in _embedded(
             source, indices, cut, embed, progress, reasons
         ):
@@ -382,7 +383,8 @@ def _write_parquet(
     import pyarrow
     import pyarrow.parquet
 
-    writer, count = None, 0
+    writer: Any = None
+    count = 0
     for names, features in parts:
         flat = features.reshape(len(features), -1)
         values = pyarrow.FixedSizeListArray.from_arrays(

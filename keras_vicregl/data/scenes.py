@@ -242,7 +242,11 @@ def _draw_layout(
                 side=side,
                 top=integer(0, size - side),
                 left=integer(0, size - side),
-                ink=tuple(integer(style.darkest_ink, 255) for _ in range(3)),
+                ink=(
+                    integer(style.darkest_ink, 255),
+                    integer(style.darkest_ink, 255),
+                    integer(style.darkest_ink, 255),
+                ),
             )
         )
     digits.sort(key=lambda digit: digit.side)

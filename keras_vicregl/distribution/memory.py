@@ -87,10 +87,10 @@ def _free_here() -> list[int]:
                 found.append(1024 * int(line.split()[1]))
     except (OSError, ValueError):
         pass  # another system
-    for most, used in _GROUPS:
+    for names in _GROUPS:
         try:
             most, used = (
-                int((_OF_GROUPS / name).read_text()) for name in (most, used)
+                int((_OF_GROUPS / name).read_text()) for name in names
             )
         except (OSError, ValueError):  # there is no such file, or no limit
             continue

@@ -6,7 +6,7 @@ import contextlib
 import contextvars
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import Any, TextIO
 
 # Seconds before anything is said, and between two texts of a line.
@@ -168,7 +168,7 @@ def counted(
     if file is None:
         yield from things
         return
-    if count is None and hasattr(things, "__len__"):
+    if count is None and isinstance(things, Sized):
         count = len(things)
     progress, done = Progress(count, unit, what, file=file), 0
     try:

@@ -97,7 +97,7 @@ class LocalTerms:
         self.sets: list[MatchedSet] = []
         views = len(local_embeddings)
         self.ordered_pairs = 2 * (views - 1)
-        by_size = {}
+        by_size: dict[int, list[int]] = {}
         for view, embedding in enumerate(local_embeddings):
             by_size.setdefault(embedding.shape[1], []).append(view)
         self.groups = [

@@ -9,7 +9,7 @@ once.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from keras import ops
 
@@ -72,7 +72,8 @@ def matched_terms(
 
     @ops.custom_gradient
     def terms(*maps: Any) -> Any:
-        totals, kept = [ops.zeros((), "float32")] * 3, []
+        totals = [ops.zeros((), "float32")] * 3
+        kept: list[Any] = []
         for one in sets:
             x, y = _taken(maps, one.x), _taken(maps, one.y)
             if y is not None:
@@ -109,7 +110,7 @@ def matched_terms(
             for number, one in enumerate(sets):
                 of_x, of_y = kept[2 * number : 2 * number + 2]
                 x, y = _taken(maps, one.x), _taken(maps, one.y)
-                to_x = None
+                to_x: Any = None
                 if y is not None:
                     to_x = _gradient_of_error(
                         x, y, one.mask, one.invariance * upstream[0]
@@ -117,7 +118,7 @@ def matched_terms(
                     to_y = (
                         -to_x if of_y is None else of_penalties(y, of_y) - to_x
                     )
-                    gradients.add(one.y, to_y)
+                    gradients.add(cast("Part", one.y), to_y)
                     x = ops.broadcast_to(x, ops.shape(y))
                     del y, to_y
                 if of_x is not None:

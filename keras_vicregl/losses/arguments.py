@@ -41,7 +41,7 @@ class LocalOptions:
         criteria = tuple(c for c in CRITERIA if c in self.local_criteria)
         object.__setattr__(self, "local_criteria", criteria)
         limit = self.max_distance
-        if isinstance(limit, numbers.Real) and not limit > 0:
+        if isinstance(limit, numbers.Real) and not float(limit) > 0:
             raise ValueError(
                 "`max_distance` must be a positive number of pixels, or None "
                 f"to drop no pairs; received {limit!r}."
@@ -205,7 +205,7 @@ def _checked_counts(name: str, value: Any) -> tuple[Any, Any]:
         or (
             isinstance(count, numbers.Integral)
             and not isinstance(count, bool)
-            and count > 0
+            and int(count) > 0
         )
         for count in pair
     )

@@ -5,7 +5,7 @@ over pairs of views, and cheaply, is in `_local_terms.py`.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from keras import ops
 
@@ -73,7 +73,7 @@ def vicregl_loss(
     24.75
     """
     check_alpha(alpha)
-    coefficients = {
+    coefficients: dict[str, Any] = {
         "invariance_coefficient": invariance_coefficient,
         "variance_coefficient": variance_coefficient,
         "covariance_coefficient": covariance_coefficient,
@@ -82,11 +82,13 @@ def vicregl_loss(
     LocalOptions(**local_options)  # wrong ones are errors at alpha = 1 too
     terms, loss = {}, 0.0
     if alpha > 0:
-        terms.update(global_criterion(embeddings, **coefficients))
+        terms.update(
+            global_criterion(cast("Sequence[Any]", embeddings), **coefficients)
+        )
         loss = loss + alpha * (terms["inv"] + terms["var"] + terms["cov"])
     if alpha < 1:
         local = local_criterion(
-            local_embeddings,
+            cast("Sequence[Any]", local_embeddings),
             positions,
             **coefficients,
             **local_options,

@@ -7,7 +7,7 @@ import inspect
 import operator
 import os
 from collections.abc import Callable, Generator, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 
@@ -57,7 +57,13 @@ _VALIDATION = {
 }
 
 
-class CheckedArguments:
+if TYPE_CHECKING:
+    from keras import Model as _Base
+else:
+    _Base = object
+
+
+class CheckedArguments(_Base):
     """Mixed into a `keras.Model`: an error where an argument does nothing."""
 
     def compile(

@@ -143,6 +143,7 @@ class _Generator(GeneratorDataAdapter):
 
     def __init__(self, generator: Any) -> None:
         self._taken, self._has_ended = 0, False
+        self.generator: Callable[[], Iterator[Any]]
         super().__init__(in_one_form(batch) for batch in generator)
         # With the first ones, which Keras has looked at.
         self._rest = self.generator()
@@ -173,7 +174,7 @@ class _Loader(DataAdapter):
     def __init__(self, loader: Any) -> None:
         self._loader = loader
         try:
-            self._count = len(loader)
+            self._count: int | None = len(loader)
         except TypeError:  # of a data set that does not know its length
             self._count = None
         self._signature = None

@@ -4,7 +4,7 @@ import math
 import operator
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, cast
 
 import keras
 
@@ -90,7 +90,7 @@ class StopOnNonFinite(keras.callbacks.Callback):
     def begin_at(self, first_batch: int) -> None:
         """Takes the next epoch for one that begins at a batch."""
         self._first_batch = first_batch
-        self._epoch = None
+        self._epoch: int | None = None
         self._forget()
 
     def _forget(self) -> None:
@@ -201,6 +201,7 @@ class StopOnNonFinite(keras.callbacks.Callback):
         rate = float(
             keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
         )
+        epoch = cast("int", epoch)
         step = self._first_batch + batch
         raise NonFiniteStepError(
             f"{', '.join(broken)} not finite in epoch {epoch + 1}, batch "

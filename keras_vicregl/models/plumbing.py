@@ -1,7 +1,7 @@
 """What stands between a batch of views and the networks."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import keras
 from keras import ops
@@ -98,7 +98,7 @@ def apply(
     function: Callable[[Any], Any], tensors: Sequence[Any], stack: bool
 ) -> tuple[Any, ...]:
     """Maps a function over batches, those of one shape in a single call."""
-    by_shape = {}
+    by_shape: dict[Any, list[int]] = {}
     for index, tensor in enumerate(tensors):
         shape = tuple(tensor.shape[1:])
         alone = not stack or None in shape
@@ -116,7 +116,10 @@ def apply(
 
 
 def apply_head(
-    head: keras.Sequential, batches: Sequence[Any], training: bool, stack: bool
+    head: keras.Sequential,
+    batches: Sequence[Any],
+    training: bool | None,
+    stack: bool,
 ) -> tuple[Any, ...]:
     """What an expander gives for each view.
 
@@ -220,7 +223,8 @@ def check_view_shapes(model: keras.Model, views: Any) -> None:
     """
     if isinstance(views, MultiView):
         for group in views.groups:
-            shape = (*group.size, views.channels)
+            height, width = cast("tuple[int, int]", group.size)
+            shape = (height, width, views.channels)
             check_image_shape(model, shape, "views")
 
 

@@ -1,7 +1,7 @@
 """The VICRegL model."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import keras
 from keras import ops
@@ -246,7 +246,7 @@ class VICRegL(TrainStep, CheckedArguments, keras.Model):
         self.built = True
 
     def _build_trackers(self) -> None:
-        names = []
+        names: list[str] = []
         if self._has_global:
             names += GLOBAL_TERMS
         if self._has_local:
@@ -260,7 +260,7 @@ class VICRegL(TrainStep, CheckedArguments, keras.Model):
         if self.classifier is not None:
             accuracy = keras.metrics.SparseCategoricalAccuracy("top1")
             top5 = keras.metrics.SparseTopKCategoricalAccuracy(
-                min(5, self.num_classes), name="top5"
+                min(5, cast("int", self.num_classes)), name="top5"
             )
             self._accuracies = [accuracy, top5]
 
@@ -302,12 +302,12 @@ class VICRegL(TrainStep, CheckedArguments, keras.Model):
         if self._has_local:
             # One long batch of positions; the expander knows no images.
             rows = [ops.reshape(m, (-1, m.shape[-1])) for m in maps]
-            rows = apply_head(
+            embedded = apply_head(
                 self.local_expander, rows, training, self._stack_heads
             )
             outputs["local_embeddings"] = tuple(
                 ops.reshape(row, (-1, m.shape[1] * m.shape[2], row.shape[-1]))
-                for row, m in zip(rows, maps, strict=True)
+                for row, m in zip(embedded, maps, strict=True)
             )
             if to_source is not None:
                 outputs["positions"] = tuple(
@@ -574,7 +574,9 @@ class VICRegL(TrainStep, CheckedArguments, keras.Model):
                 f"`num_classes={self.num_classes}` asks for an online "
                 "classifier, but the data has no labels: yield (batch, labels)."
             )
-        labels, counted, are_right = checked_labels(y, self.num_classes)
+        labels, counted, are_right = checked_labels(
+            y, cast("int", self.num_classes)
+        )
         seen = [for_metrics(x) for x in (labels, ops.stop_gradient(logits))]
         for accuracy in self._accuracies:
             accuracy.update_state(*seen, sample_weight=for_metrics(counted))

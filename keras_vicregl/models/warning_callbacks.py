@@ -149,7 +149,7 @@ class WarnOnSlowNorms(keras.callbacks.Callback):
         steps = self._steps or self._steps_of_fit()
         if steps is None or self._is_said:
             return
-        backbone = getattr(self.model, "backbone", self.model)
+        backbone: Any = getattr(self.model, "backbone", self.model)
         slow = [
             layer.momentum
             for layer in backbone._flatten_layers()

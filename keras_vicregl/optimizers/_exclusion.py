@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 
 class Exclusion:
@@ -24,12 +24,12 @@ class Exclusion:
     def __init__(self, purpose: str, vectors: bool) -> None:
         self._purpose = purpose
         self._vectors = vectors
-        self._patterns = ()
+        self._patterns: tuple[str, ...] = ()
         # The variables themselves, until they are known by their index; after
         # a reload, {"path", "shape", "index"} of each.
-        self._variables = ()
-        self._saved = ()
-        self._excluded = None
+        self._variables: tuple[Any, ...] = ()
+        self._saved: tuple[dict[str, Any], ...] = ()
+        self._excluded: Any = None  # a frozenset, once it is settled
 
     def set(
         self,
@@ -109,7 +109,13 @@ class Exclusion:
         )
 
 
-class SelectiveOptimizer:
+if TYPE_CHECKING:
+    from keras.optimizers import Optimizer as _Base
+else:
+    _Base = object
+
+
+class SelectiveOptimizer(_Base):
     """Mixed into a Keras optimizer: exclusions that survive saving.
 
     `_rules` maps attributes of the configuration to their `Exclusion`.

@@ -104,7 +104,7 @@ def _kinds(
 
     By the rules of their index, and their dtype.
     """
-    kinds = {}
+    kinds: dict[tuple, list[tuple[torch.Tensor, ...]]] = {}
     for gradient, variable in zip(gradients, variables, strict=True):
         index = optimizer._get_variable_index(variable)
         weight = variable.value

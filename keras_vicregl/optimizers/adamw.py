@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 
@@ -11,7 +11,10 @@ from keras_vicregl.optimizers._exclusion import Exclusion, SelectiveOptimizer
 
 # The class that `keras.optimizers.AdamW()` gives: under PyTorch it is another
 # one, which updates all variables in one go.
-_AdamW = type(keras.optimizers.AdamW.__new__(keras.optimizers.AdamW))
+if TYPE_CHECKING:
+    from keras.optimizers import AdamW as _AdamW
+else:
+    _AdamW = type(keras.optimizers.AdamW.__new__(keras.optimizers.AdamW))
 
 
 @keras.saving.register_keras_serializable(package="keras_vicregl")

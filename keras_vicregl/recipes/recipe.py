@@ -177,7 +177,7 @@ class Recipe:
             ValueError: if the precision or the backbone is unknown.
         """
         precision = _check_precision(precision or self.precision)
-        of_images = {"dtype": precision}
+        of_images: dict[str, Any] = {"dtype": precision}
         if channels != 3:
             of_images["input_shape"] = (None, None, channels)
         if backbone is None:

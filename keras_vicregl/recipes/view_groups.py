@@ -44,7 +44,7 @@ def changed_groups(
     """
     changed = [dict(group) for group in groups]
     for name, value in changes.items():
-        values = [value]
+        values: Sequence[Any] = [value]
         if len(changed) > 1:
             if not isinstance(value, (list, tuple)) or (
                 len(value) != len(changed)

@@ -49,13 +49,13 @@ def steps_of(batches: Any) -> int:
         ValueError: if the batches do not tell.
     """
     count = count_batches(batches)
-    if count in (None, math.inf):
+    if count is None or count == math.inf:
         raise ValueError(
             f"The batches have {'no end' if count else 'no known length'}: how "
             "many make an epoch? Pass `steps_per_epoch`, or let "
             "`make_batches(start=(0, 0))` return batches with a length."
         )
-    return count
+    return int(count)
 
 
 def left_out_of(batches: Any, steps: int) -> str | None:
@@ -84,7 +84,9 @@ def check_validation(data: Any) -> None:
     if data is None or isinstance(data, (tuple, list, Mapping)):
         return
     count = count_batches(data)
-    found = {math.inf: "batches without an end", 0: "no batches"}.get(count)
+    kinds: dict[float | None, str]
+    kinds = {math.inf: "batches without an end", 0: "no batches"}
+    found = kinds.get(count)
     if count is None and isinstance(data, Iterator):
         found = f"a {type(data).__name__}, which can be read only once"
     if found:
@@ -126,8 +128,8 @@ def batches_for_fit(
     look = look and any(position) and count in (None, math.inf, left)
     if look and check_start(make_batches, batches, position, steps):
         batches = make_batches(start=tuple(position))
-    if count not in (None, math.inf):
-        _check_count(count, left, position)
+    if count is not None and count != math.inf:
+        _check_count(int(count), left, position)
         return batches, left if position.step else None
     if count is None and not position.step:
         batches = _without_end(batches, make_batches, position, steps)

@@ -96,7 +96,7 @@ class TensorBoardSink:
 
     def __init__(self, folder: pathlib.Path) -> None:
         self._folder = folder
-        self._writer = None
+        self._writer: Any = None
 
     @staticmethod
     def installed() -> bool:

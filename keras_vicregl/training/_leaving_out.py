@@ -94,7 +94,7 @@ class LeaveOut(keras.callbacks.Callback):
             epoch, step = place
             raise NonFiniteStepError(str(error), epoch, step - 1) from error
         self._places.remove(place)
-        what = {"epoch": place.epoch + 1, "batch": after.step}
+        what: dict[str, Any] = {"epoch": place.epoch + 1, "batch": after.step}
         if self.examples is not None:
             numbers = self.examples(place.epoch, place.step)
             what["examples"] = [int(number) for number in numbers]

@@ -40,7 +40,7 @@ def check_start(
     """
     if _is_known(batches):
         return False
-    here = tuple(position)
+    here = position.epoch, position.step
     other = (here[0], 0 if here[1] else 1)
     if isinstance(batches, Iterator) and make_batches(start=here) is batches:
         _warn_of_ignored(here, "returns one and the same iterator")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import keras
 import numpy as np
@@ -213,8 +213,9 @@ class FeatureEvaluation:
                 name, self._with_classes(name, data, arguments)
             )
             needed = inspect.signature(check).parameters
+            target = cast("str", _EVALUATIONS[name].target)
             check(
-                *(each[_EVALUATIONS[name].target] for each in data),
+                *(each[target] for each in data),
                 **{k: v for k, v in arguments.items() if k in needed},
             )
 
@@ -232,7 +233,7 @@ class FeatureEvaluation:
         self, model: keras.Model, batches: Iterable[Features]
     ) -> Features:
         """Labels that there are, and masks, as far as they are needed."""
-        found = {key: [] for key in self._keys()}
+        found: dict[str, list] = {key: [] for key in self._keys()}
         read = counted(
             batches, "looking at images", "images", image_count(batches), _rows
         )
@@ -248,8 +249,8 @@ class FeatureEvaluation:
         return targets
 
     def _keys(self) -> set[str]:
-        targets = {_EVALUATIONS[name].target for name in self._evaluations}
-        return targets - {None}
+        targets = (_EVALUATIONS[name].target for name in self._evaluations)
+        return {target for target in targets if target is not None}
 
     def _with_classes(
         self, name: str, data: Sequence[Features], arguments: Mapping[str, Any]

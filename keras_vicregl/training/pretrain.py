@@ -76,6 +76,7 @@ from keras_vicregl.training.saving.facts import (
     batches_facts,
     configuration_facts,
 )
+from keras_vicregl.training.saving.state import Stateful
 
 
 def pretrain(
@@ -298,7 +299,7 @@ def pretrain(
         # What another thread has read of a batch that was left out would come
         # when training has gone back already.
         guard.async_safe = False
-    kept = {
+    kept: dict[str, Stateful] = {
         "log": log,
         "collapse": collapse,
         "callbacks": states,
@@ -320,6 +321,7 @@ def pretrain(
     end = EndOfTraining(epochs)
     # Figures come first, for callbacks to see them.
     ours = [guard, end, *callbacks]
+    monitoring: contextlib.AbstractContextManager[None]
     monitoring = contextlib.nullcontext()
     if evaluate is not None:
         evaluation = Evaluation(evaluate, evaluate_every, epochs)

@@ -56,12 +56,16 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """Import the module of a layer when the layer is first used."""
-    if name not in _LAYERS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = importlib.import_module(f"{__name__}.{_LAYERS[name]}")
-    return getattr(module, name)
+if not TYPE_CHECKING:  # to which all names would be known
+
+    def __getattr__(name: str) -> Any:
+        """Import the module of a layer when the layer is first used."""
+        if name not in _LAYERS:
+            raise AttributeError(
+                f"module {__name__!r} has no attribute {name!r}"
+            )
+        module = importlib.import_module(f"{__name__}.{_LAYERS[name]}")
+        return getattr(module, name)
 
 
 def __dir__() -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import keras
 import numpy as np
@@ -612,7 +612,7 @@ class MultiView(keras.layers.Layer):
 
         return tuple(
             Rendering(
-                size=group.size,
+                size=cast("tuple[int, int]", group.size),
                 interpolation=self.interpolation,
                 antialias=self.antialias,
                 mean=self.mean,

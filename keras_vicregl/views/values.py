@@ -104,7 +104,9 @@ def told_beyond(
 def looks_channels_first(shape: Sequence[int | None]) -> bool:
     """Whether images of a shape (..., H, W, C) are rather (..., C, H, W)."""
     first, height, width = shape[-3:]
-    if None in (first, height, width) or first > _FEW_ROWS:
+    if first is None or height is None or width is None:
+        return False
+    if first > _FEW_ROWS:
         return False
     return min(height, width) >= 3 * first and width > _FEW_ROWS
 

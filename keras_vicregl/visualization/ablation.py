@@ -127,7 +127,7 @@ def _seeds(results: Results, method: str, metric: str) -> np.ndarray | None:
 def _draw_bars(
     axes: "Axes",
     rows: Sequence[np.ndarray | None],
-    colors: Sequence[tuple],
+    colors: Sequence[str],
     decimals: int,
 ) -> list[str]:
     """Draws a bar a row, and returns what is written at the ends."""

@@ -69,6 +69,8 @@ class FigureCallback(keras.callbacks.Callback):
         self.functions = dict(functions)
         self.folder = None if folder is None else pathlib.Path(folder)
         self.every = every
+        self._epoch: int | None
+        self._drawn: int | None
         self._tensorboard = tensorboard
         if isinstance(tensorboard, str | os.PathLike):
             _tensorflow()  # known before training
@@ -88,7 +90,7 @@ class FigureCallback(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         """Draws, when it is time."""
         self._epoch = epoch + 1
-        if self._epoch % self.every == 0:
+        if (epoch + 1) % self.every == 0:
             self._draw()
 
     def on_train_end(self, logs: Any = None) -> None:

@@ -3,7 +3,7 @@
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -66,7 +66,7 @@ def plot_curves(
     seeds = {name: _as_seeds(run) for name, run in history.items()}
     are_runs = any(isinstance(run, Mapping) for run in history.values())
     if not are_runs and not any(seeds.values()):
-        return _plot_run(history)
+        return _plot_run(cast("History", history))
     for name, runs in seeds.items():
         if not any(runs):
             raise ValueError(
@@ -131,11 +131,13 @@ def _as_seeds(run: History | Sequence) -> list[History]:
 
 
 def _plot_run(history: History) -> "Figure":
-    panels = {name: (name,) for name in history if name not in _GROUPED}
-    panels.update(_PANELS)
+    wanted: dict[str, tuple[str, ...]] = {
+        name: (name,) for name in history if name not in _GROUPED
+    }
+    wanted.update(_PANELS)
     panels = {
         title: [name for name in names if name in history]
-        for title, names in panels.items()
+        for title, names in wanted.items()
     }
     panels = {title: names for title, names in panels.items() if names}
     figure, all_axes = _panels(list(panels))
@@ -161,7 +163,7 @@ def _plot_runs(runs: Mapping[str, Sequence[History]]) -> "Figure":
     names = [name for name in found if name not in _GROUPED]
     names += [name for name in _GROUPED if name in found]
     figure, all_axes = _panels(names)
-    handles = {}
+    handles: dict[str, Any] = {}
     for axes, name in zip(all_axes, names, strict=True):
         for index, (run, seeds) in enumerate(runs.items()):
             curves = [seed[name] for seed in seeds if name in seed]

@@ -213,7 +213,7 @@ def _detection(
     ).figures
 
 
-_TRAININGS = {
+_TRAININGS: dict[str, Callable[..., Any]] = {
     "linear_augmented": functools.partial(
         _on_crops, "evaluate_augmented_linear"
     ),

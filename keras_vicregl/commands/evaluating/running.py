@@ -54,8 +54,8 @@ def evaluate(settings: argparse.Namespace) -> None:
     if settings.output is not None:
         check_output(settings.output, "figures")
     print(f"{settings.model} on {sources['train']!r}, {sources['test']!r}")
-    if values := tell_backbone(model, sources["train"], settings):
-        print(values)
+    if found := tell_backbone(model, sources["train"], settings):
+        print(found)
     with show_progress():
         figures = figures_of(model, sources, settings)
     for protocol, values in figures.items():

@@ -17,7 +17,7 @@ TRAIN_SPLITS = ("train", "training")
 TEST_SPLITS = ("test", "testing", "val", "valid", "validation", "dev", "eval")
 # Functions of `keras_vicregl.data`: their numbers of classes, and the splits
 # to train and to test on.
-SEGMENTATION_SETS = {
+SEGMENTATION_SETS: dict[str, tuple[int, str, str]] = {
     "voc_segmentation": (21, "train", "val"),
     "cityscapes": (19, "train", "val"),
     "ade20k": (150, "training", "validation"),
@@ -76,7 +76,8 @@ def find_split(
     if given is not None:
         return None if given.lower() == "none" else given
     if known := segmentation_set(str(data)):
-        return SEGMENTATION_SETS[known[0]][1 + (usual is TEST_SPLITS)]
+        _, train, test = SEGMENTATION_SETS[known[0]]
+        return test if usual is TEST_SPLITS else train
     folder = pathlib.Path(data).expanduser()
     if not folder.exists() and folder.parts[1:]:
         return None  # a path, of which `load` says that it is not there

@@ -45,7 +45,7 @@ def written(path: pathlib.Path, what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        cause = error
+        cause: BaseException = error
         while not _number(cause) and cause.__cause__ is not None:
             cause = cause.__cause__
         number = errno.ENOSPC if is_full(error) else _number(cause)

@@ -152,9 +152,10 @@ def tell_backbone(
     if known is not None:
         usual = (known.value_range, known.mean, known.std)
         given = [one or other for one, other in zip(given, usual, strict=True)]
-    *values, words = _completed(given, source)
+    value_range, mean, std, words = _completed(given, source)
+    channels = source.channels or taken or 3
     with as_usage("--value-range, --mean and --std"):
-        remember(model, _checked(*values, source.channels or taken or 3))
+        remember(model, _checked(value_range, mean, std, channels))
     return words
 
 

@@ -133,7 +133,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     flag("--allow-changes", "go on with other settings")
     for name in _RARE:
         option = f"--{name.replace('_', '-')}"
-        kind = {"type": int} if name != "strategy" else {}
+        kind: dict[str, Any] = {"type": int} if name != "strategy" else {}
         add(option, metavar="N", help=argparse.SUPPRESS, **kind)
 
 
@@ -194,7 +194,7 @@ def _read_config(path: str) -> dict[str, Any]:
     except ValueError as error:
         raise UsageError(f"--config {path} is no JSON: {error}.") from error
     unknown = (
-        sorted(set(config) - set(NAMES)) if isinstance(config, dict) else 0
+        sorted(set(config) - set(NAMES)) if isinstance(config, dict) else []
     )
     if unknown or not isinstance(config, dict):
         raise UsageError(

@@ -66,7 +66,7 @@ def choose(count: int, side: int, accelerator: bool) -> Choice:
     'resnet50_one_gpu'
     """
     size = f"images of about {side} pixels (median of the shorter side)"
-    small = {}
+    small: dict[str, Any] = {}
     if side <= MIDDLE and not accelerator:
         # ResNet-34 would take days, and bfloat16 is no gain there.
         small = {"model": {"backbone": "small_resnet"}, "precision": "float32"}

@@ -199,7 +199,8 @@ def canvas_size(
     largest = known.max(axis=0)
     if not largest.min():
         return LARGEST, LARGEST
-    return tuple(int(side) for side in np.minimum(largest, LARGEST))
+    height, width = np.minimum(largest, LARGEST)
+    return int(height), int(width)
 
 
 def smaller(

@@ -179,7 +179,7 @@ class Order:
         self._plan = plan
         self._seed = seed
         self._lock = threading.Lock()
-        self._present = None
+        self._present: tuple[int, Any, Any] | None = None
 
     def seeds(self, epoch: int, step: int) -> np.ndarray:
         """Of this process' rows of a batch, (B, 2) int64.
@@ -203,4 +203,4 @@ class Order:
                     else np.arange(self._count)
                 )
                 self._present = epoch, view_seed, order
-            return self._present[1:]
+            return self._present[1], self._present[2]

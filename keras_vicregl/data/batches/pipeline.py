@@ -7,7 +7,7 @@ data set are of use without it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -191,7 +191,7 @@ def view_batches(
     if choose_engine(engine) == PYTHON:
         return _in_python(
             data,
-            multi_view,
+            cast("MultiView", multi_view),
             shuffle=shuffle,
             batch_size=batch_size,
             seed=seed,
@@ -236,7 +236,8 @@ def view_batches(
             begun=beginning.positions() if lasts else position.begun(),
         )
         if on_canvas:
-            placing = Canvas(source, multi_view, canvas_size(source, canvas))
+            recipe = cast("MultiView", multi_view)
+            placing = Canvas(source, recipe, canvas_size(source, canvas))
             batches = batches_of_views(
                 groups, source, placing.placed, plan, placing.padded_shapes
             )
@@ -438,7 +439,7 @@ class _DatasetSource(ImageSource):
         self._cardinality = int(dataset.cardinality())
         spec = dataset.element_spec[IMAGES]
         self._is_batched = spec.shape.is_fully_defined()
-        channels = None if spec.shape.rank is None else spec.shape[-1]
+        channels: Any = None if spec.shape.rank is None else spec.shape[-1]
         self._known_form = Form(channels, spec.dtype.name)
 
     def _groups(

@@ -15,6 +15,7 @@ from keras_vicregl.data.batches.epoch_batches import EpochBatches, Order
 from keras_vicregl.data.sources.image_source import ImageSource
 from keras_vicregl.data.streams.ahead import in_order, prefetched
 from keras_vicregl.data.streams.epochs import Plan
+from keras_vicregl.data.streams.unreadable import Reason
 from keras_vicregl.views import MultiView
 from keras_vicregl.views.keys import (
     IMAGES,
@@ -129,7 +130,7 @@ class _Made(NamedTuple):
     """A batch, None if nothing is left of it, and what could not be read."""
 
     batch: dict[str, Any] | None
-    failures: list[tuple[int, str]]
+    failures: list[tuple[int, Reason]]
 
 
 class _Making(NamedTuple):
@@ -203,7 +204,7 @@ class _Making(NamedTuple):
             sizes, seeds = sizes[:, rows], seeds[rows]
         batch = {
             IMAGES: images,
-            PARAMETERS: self.canvas.drawn(*sizes, seeds),
+            PARAMETERS: self.canvas.drawn(sizes[0], sizes[1], seeds),
             SOURCE_SIZE: sizes[0].astype(np.float32),
         }
         if self.source.num_classes is not None:

@@ -162,7 +162,9 @@ class _Recipe:
         self._settings = json.dumps(settings, sort_keys=True, default=repr)
 
     def __eq__(self, other: object) -> bool:
-        return self._settings == other._settings
+        return (
+            isinstance(other, type(self)) and self._settings == other._settings
+        )
 
     def __hash__(self) -> int:
         return hash(self._settings)

@@ -7,6 +7,8 @@ places, such as XMP.)
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 
 _TAG = 0x0112
@@ -84,7 +86,7 @@ def _orientation_at(data: bytes, begin: int) -> int:
     if data[begin : begin + 6] == b"Exif\0\0":
         begin += 6
     tiff = data[begin : begin + 65536]
-    order = "little" if tiff[:2] == b"II" else "big"
+    order: Literal["little", "big"] = "little" if tiff[:2] == b"II" else "big"
     table = int.from_bytes(tiff[4:8], order)
     count = int.from_bytes(tiff[table : table + 2], order)
     table += 2

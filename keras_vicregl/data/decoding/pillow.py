@@ -154,8 +154,9 @@ def size_of(file: str | os.PathLike | bytes) -> tuple[int, int] | None:
         bytes do not tell.
     """
     try:
-        data = file
-        if not isinstance(file, bytes):
+        if isinstance(file, bytes):
+            data = file
+        else:
             with open(file, "rb") as opened:
                 data = opened.read(_HEAD)
         kind = _kind(data)

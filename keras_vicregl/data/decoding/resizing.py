@@ -46,7 +46,7 @@ def resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     >>> resized(np.full((30, 40, 1), 7, "uint16"), (15, 20)).max()
     np.uint16(7)
     """
-    size = tuple(map(int, size))
+    size = int(size[0]), int(size[1])
     if image.dtype == np.uint8 and image.shape[-1] == 3:
         # A triangle as wide as a pixel of the result, as TensorFlow's.
         smaller = Image.fromarray(np.ascontiguousarray(image)).resize(

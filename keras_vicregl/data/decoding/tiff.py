@@ -34,7 +34,7 @@ class Pages(NamedTuple):
         dtype: Of NumPy, native.
     """
 
-    count: int
+    count: int  # type: ignore[assignment]  # not the method of tuples
     size: tuple[int, int]
     channels: int
     dtype: np.dtype

@@ -63,7 +63,7 @@ def match_classes(*sources: ImageSource) -> tuple[ImageSource, ...]:
                 f"{other!r} {_first(other.box_class_names)}."
             )
     # In order, each once.
-    names = tuple(dict.fromkeys(n for each in named for n in each.class_names))
+    names = tuple(dict.fromkeys(n for each in named for n in _names(each)))
     _warn_of_missing(named, names)
     return tuple(
         source if source.class_names is None else _renumbered(source, names)
@@ -72,19 +72,19 @@ def match_classes(*sources: ImageSource) -> tuple[ImageSource, ...]:
 
 
 def _check_common(one: ImageSource, other: ImageSource) -> None:
-    if set(one.class_names).isdisjoint(other.class_names):
+    if set(_names(one)).isdisjoint(_names(other)):
         raise ValueError(
             f"No class of {one!r} has the name of one of {other!r}: "
             f"{_first(one.class_names)} and {_first(other.class_names)}. Pass "
             "class_names, or labels=False."
-            + _by_case([*one.class_names, *other.class_names])
+            + _by_case([*_names(one), *_names(other)])
         )
 
 
 def _warn_of_missing(named: list[ImageSource], names: tuple[str, ...]) -> None:
     told = []
     for source in named:
-        missing = [name for name in names if name not in source.class_names]
+        missing = [name for name in names if name not in _names(source)]
         if missing:
             told.append(
                 f"{source.name} has no {_first(missing)} ({len(missing)} of "
@@ -98,9 +98,13 @@ def _warn_of_missing(named: list[ImageSource], names: tuple[str, ...]) -> None:
         )
 
 
+def _names(source: ImageSource) -> tuple[str, ...]:
+    return source.class_names or ()
+
+
 def _by_case(names: Iterable[str]) -> str:
     """Says which names are alike but for small and capital letters."""
-    alike = collections.defaultdict(dict)
+    alike: dict[str, dict[str, None]] = collections.defaultdict(dict)
     for name in names:
         alike[name.strip().casefold()][name] = None
     told = [_first(each) for each in alike.values() if len(each) > 1]
@@ -125,7 +129,7 @@ def _renumbered(source: ImageSource, names: tuple[str, ...]) -> ImageSource:
     number_of = {name: number for number, name in enumerate(names)}
     table = np.array(
         # The last one is that of -1.
-        [*(number_of[name] for name in source.class_names), NO_LABEL],
+        [*(number_of[name] for name in _names(source)), NO_LABEL],
         np.int32,
     )
     return source._renumbered(table, names)

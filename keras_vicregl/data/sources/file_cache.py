@@ -36,7 +36,7 @@ class FileCache:
     def __init__(
         self, folder: str | os.PathLike | None, paths: Sequence[str]
     ) -> None:
-        self._folder = None
+        self._folder: Any = None  # a path, once it is known
         # From the number of a file to its contents, or to the path of its copy.
         self._kept: dict[int, bytes] = {}
         if folder is not None:

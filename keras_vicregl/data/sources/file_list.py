@@ -56,7 +56,7 @@ class FileList(NamedTuple):
         """
         if not bad:
             return self
-        paths = self.masks if of_masks else self.paths
+        paths = (self.masks or []) if of_masks else self.paths
         groups: dict[str | None, list[str]] = {}
         for number, reason in bad.items():
             groups.setdefault(reason, []).append(paths[number])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from keras_vicregl.data.decoding.formats import readable
 from keras_vicregl.data.decoding.forms import RGB
@@ -125,7 +125,8 @@ class FileSource(ImageSource):
         """The mask (H, W, 1) of an image (H, W, C)."""
         from keras_vicregl.data.decoding import pillow
 
-        data = self._contents(self._masks[index], index + len(self))
+        masks = cast("Sequence[str]", self._masks)
+        data = self._contents(masks[index], index + len(self))
         mask = pillow.decode_mask(data, self.mask_labels)
         pillow.check_size(mask, image)
         return mask
@@ -139,7 +140,7 @@ class FileSource(ImageSource):
     def _size_of(self, index: int) -> tuple[int, int] | None:
         from keras_vicregl.data.decoding import pillow
 
-        path = self._paths[index]
+        path: str | bytes = self._paths[index]
         if self._cache is not None:
             path = self._cache.kept(index) or path
         try:

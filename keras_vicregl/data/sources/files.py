@@ -70,7 +70,7 @@ def from_folder(
     reads_all = options.get("read") is not None
     found = [list_images(root, cache, reads_all) for root in roots]
     paths = [path for each in found for path in each.paths]
-    name = str(roots[0] if len(roots) == 1 else base / split)
+    name = str(base / split if split and len(roots) > 1 else roots[0])
     numbers = num_classes = None
     folders, names = _folders_and_classes(found, class_names)
     if class_names is None:
@@ -164,7 +164,7 @@ def _source(
         )
     if masks is not None:
         files = files.without(
-            dict.fromkeys(not_png(files.masks)),
+            dict.fromkeys(not_png(files.masks or [])),
             "are not PNG, as masks must be",
             raises,
             of_masks=True,
@@ -204,7 +204,8 @@ def _source(
                 "as grey values 1."
             )
         form = RGB if channels is None else RGB._replace(channels=channels)
-        return FileSource(*files, **options, **form._asdict())
+        facts: dict[str, Any] = {**options, **form._asdict()}
+        return FileSource(*files, **facts)
     return _raw_source(files, kinds, pages, channels, raises, options)
 
 
@@ -261,8 +262,9 @@ def _folders_and_classes(
     """Of each image its folder, None if it is in none; and those of classes."""
     folders, names = [], set()
     for each in found:
-        parts, classes = each.parts(), each.classes
-        if class_names is None or not set(map(as_written, classes)) & set(
+        parts: Sequence[Any] = each.parts()
+        classes: list[str] | None = each.classes
+        if class_names is None or not set(map(as_written, classes or ())) & set(
             class_names
         ):
             parts, classes = within_splits(each)
@@ -296,9 +298,11 @@ def _labels(
     folders: Sequence[str | None], names: Sequence[str], root: str
 ) -> tuple[np.ndarray, int]:
     """Labels by folder, -1 for images in none, of which is told."""
-    number_of = {None: NO_LABEL}
+    number_of: dict[str | None, int] = {None: NO_LABEL}
     number_of |= {name: number for number, name in enumerate(names)}
-    unknown = sorted(set(folders) - number_of.keys())
+    unknown = sorted(
+        {f for f in folders if f is not None and f not in number_of}
+    )
     if unknown:
         raise ValueError(
             f"{root!r} has folders that are not in class_names: "

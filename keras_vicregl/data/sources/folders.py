@@ -147,9 +147,9 @@ def list_images(
     return found._replace(classes=[n for n in names if n not in linked])
 
 
-def entries_of(folder: str | os.PathLike) -> list[os.DirEntry]:
+def entries_of(folder: str | os.PathLike) -> list[os.DirEntry[str]]:
     """What is in a folder and neither hidden nor of a system, sorted."""
-    with os.scandir(folder) as entries:
+    with os.scandir(os.fspath(folder)) as entries:
         found = [
             entry
             for entry in entries
@@ -282,7 +282,7 @@ def warn_of_masks(root: str, paths: Sequence[str]) -> None:
         paths: Of all images.
     """
     split = [os.path.splitext(path) for path in paths]
-    stems = {}
+    stems: dict[str, str] = {}
     for path, (stem, _) in zip(paths, split, strict=True):
         stems.setdefault(stem, path)
     found = []
@@ -333,8 +333,10 @@ def _walk(
     root: str, aside: Sequence[str]
 ) -> tuple[list[str], list[str], list[str]]:
     """Paths of images, of files left out, and of links to folders met again."""
-    images, surplus, again, seen = [], [], [], set(aside)
-    folders, links = [root], []
+    images: list[str] = []
+    surplus: list[str] = []
+    again: list[str] = []
+    folders, links, seen = [root], list[str](), set(aside)
     while folders or links:
         folder = folders.pop() if folders else links.pop(0)
         # Links may lead back to where they are.

@@ -6,8 +6,8 @@ import contextlib
 import copy
 import time
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -37,6 +37,9 @@ _TRIED = 3
 def as_written(name: str) -> str:
     """A name in one of the forms in which systems write the same letters."""
     return unicodedata.normalize("NFC", name)
+
+
+_Source = TypeVar("_Source", bound="ImageSource")
 
 
 class ImageSource:
@@ -298,7 +301,7 @@ class ImageSource:
         self,
         order_seed: int | None = None,
         then: Callable[[dict], Any] = lambda example: example,
-    ) -> Iterator[Any]:
+    ) -> Generator[Any, None, None]:
         """`examples`, read by threads of Python whatever is installed.
 
         Args:
@@ -310,7 +313,7 @@ class ImageSource:
 
     def _in_python(
         self, order_seed: int | None, then: Callable[[dict], Any]
-    ) -> Iterator[Any]:
+    ) -> Generator[Any, None, None]:
         order = np.arange(len(self))
         if order_seed is not None:
             order = shuffled(len(self), order_seed)
@@ -483,7 +486,7 @@ class ImageSource:
         """
         raise NotImplementedError
 
-    def _with_class_names(self, class_names: Sequence[str]) -> ImageSource:
+    def _with_class_names(self: _Source, class_names: Sequence[str]) -> _Source:
         """A copy of which nothing else is different."""
         other = copy.copy(self)
         other.class_names = tuple(class_names)

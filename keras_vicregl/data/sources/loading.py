@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -214,6 +214,7 @@ def load(
     ignored = check_ignore_label(ignore_label)
     source = _listed(source)
     kind = _kind_of(source)
+    found: Any = source  # of that kind
     given = {
         "split": split,
         "labels": None if isinstance(labels, bool) else labels,
@@ -245,16 +246,17 @@ def load(
         )
     if kind == _ARRAYS:
         name, source = _mapped(source)
-        arrays = source if isinstance(source, Mapping) else {IMAGES: source}
-        arrays = _relabelled(_without(arrays, labels, masks), mask_labels)
+        columns = source if isinstance(source, Mapping) else {IMAGES: source}
+        columns = _without(columns, labels, masks)
+        columns = _relabelled(columns, mask_labels)
         if boxes is False:
-            arrays = without_boxes(arrays)
-        if boxes and BOXES not in arrays:
+            columns = without_boxes(columns)
+        if boxes and BOXES not in columns:
             raise ValueError(
                 f"boxes={boxes!r}: these arrays have no {BOXES!r}."
             )
         return from_arrays(
-            arrays, name, class_names=class_names, ignore_label=ignored
+            columns, name, class_names=class_names, ignore_label=ignored
         )
     if kind == _TFDS:
         if not has_tensorflow():
@@ -264,13 +266,13 @@ def load(
         from keras_vicregl.data.sources.tfds_source import from_tfds
 
         return from_tfds(
-            source,
+            found,
             split,
-            labels=labels,
-            masks=masks,
+            labels=cast("bool | str", labels),
+            masks=cast("bool | str | None", masks),
             boxes=boxes,
             on_error=on_error,
-            cache=_checked_cache(cache, may_be_folder=False),
+            cache=bool(_checked_cache(cache, may_be_folder=False)),
             data_dir=data_dir,
             manual_dir=manual_dir,
             mask_labels=table,
@@ -293,9 +295,9 @@ def load(
             "masks, or with a list of files a list of masks."
         )
     if kind == _FOLDER:
-        return from_folder(source, split, labels=labels, **common)
-    labels = None if isinstance(labels, bool) else labels
-    return from_files(source, labels=labels, **common)
+        return from_folder(found, split, labels=bool(labels), **common)
+    numbers = None if isinstance(labels, bool) else labels
+    return from_files(found, labels=numbers, **common)
 
 
 def _checked_of_files(

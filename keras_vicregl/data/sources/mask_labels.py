@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -56,7 +57,7 @@ def relabel(masks: np.ndarray, labels: Mapping[int, int]) -> np.ndarray:
     return label_table(labels)[masks]
 
 
-def label_table(labels: Mapping[int | str, int]) -> np.ndarray:
+def label_table(labels: Mapping[Any, int]) -> np.ndarray:
     """What each of the labels 0 to 255 becomes, (256,) uint8.
 
     Numbers may come as text, for JSON has no others as keys.
@@ -68,13 +69,13 @@ def label_table(labels: Mapping[int | str, int]) -> np.ndarray:
         )
     table = np.full(256, IGNORED, np.uint8)
     for old, new in labels.items():
-        numbers = _label(old), _label(new)
-        if None in numbers:
+        before, after = _label(old), _label(new)
+        if before is None or after is None:
             raise ValueError(
                 "mask_labels must be a dictionary of integers from 0 to 255. "
                 f"Received: {old!r}: {new!r}"
             )
-        table[numbers[0]] = numbers[1]
+        table[before] = after
     if (table == IGNORED).all():
         raise ValueError(
             f"mask_labels={dict(labels)!r} leaves no class: labels that are "

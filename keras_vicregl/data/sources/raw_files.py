@@ -7,7 +7,7 @@ the same arrays: tf.data calls Python for them.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -96,7 +96,7 @@ class RawFileSource(FileSource):
         else:
             image = read_by(self._read_file, self._paths[index])
         found = Form(image.shape[-1], image.dtype.name)
-        wanted = Form(self.channels, self.dtype)
+        wanted = Form(cast("int", self.channels), cast("str", self.dtype))
         try:
             fits = converted(found, wanted.channels) == wanted
         except ValueError:

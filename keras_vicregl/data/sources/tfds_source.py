@@ -135,7 +135,7 @@ def from_tfds(
     """
     from keras_vicregl._tensorflow import tfds
 
-    builder = source
+    builder: Any = source
     if isinstance(source, str):
         builder = _builder(source, data_dir, options)
         _prepare(builder, manual_dir)
@@ -255,9 +255,11 @@ class _Keys:
         if wanted is False:
             return None
         if wanted is True:
-            wanted = next((k for k in preferred if k in possible), None)
-        if wanted in possible:
-            return wanted
+            chosen = next((k for k in preferred if k in possible), None)
+        else:
+            chosen = wanted
+        if chosen in possible:
+            return chosen
         raise ValueError(
             f"{self._name} has no features that could be {what}"
             if not possible
@@ -332,7 +334,7 @@ def _prepare(
 def _check_split(builder: tfds.core.DatasetBuilder, split: str) -> None:
     splits = sorted(builder.info.splits)
     # Without splits it is not known yet what there is.
-    if splits and re.match(r"\w*", split)[0] not in splits:
+    if splits and re.split(r"\W", split)[0] not in splits:
         raise ValueError(
             f"split={split!r} must be one of {', '.join(map(repr, splits))}, "
             "or a part of one as in 'train[:10%]'."

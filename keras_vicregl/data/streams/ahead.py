@@ -13,7 +13,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any, NamedTuple
 
 PATIENCE = 300.0
@@ -57,7 +57,7 @@ def in_order(
     threads: int | None = None,
     ahead: int | None = None,
     patience: float | None = None,
-) -> Iterator[Made]:
+) -> Generator[Made, None, None]:
     """Results of a function in the order of the items, made by threads.
 
     Args:

@@ -75,7 +75,7 @@ def _connect() -> None:
 
 
 def _settings() -> dict[str, Any]:
-    settings = {}
+    settings: dict[str, Any] = {}
     for argument, names in _VARIABLES.items():
         for name in names:
             if name in os.environ:

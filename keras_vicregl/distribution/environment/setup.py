@@ -92,20 +92,21 @@ class Setup:
                 f"batch_size={batch_size}."
             )
         takes, needs = _arguments_of(make_batches)
-        arguments = {"batch_size": batch_size}
+        arguments: dict[str, Any] = {"batch_size": batch_size}
         if self.processes > 1 or "shard" in needs:
             arguments["shard"] = (self.process, self.processes)
         if "start" in needs:
             arguments["start"] = (0, 0)
-        if self._distribute is not None:
+        distribute = self._distribute
+        if distribute is not None:
             share = batch_size // self.replicas
             make_batches = _made(make_batches, takes, None, arguments)
-            return lambda **start: self._distribute(
+            return lambda **start: distribute(
                 functools.partial(make_batches, **start), share
             )
-        share = batch_size // self.processes
         if self.processes == 1 and "batch_size" in takes:
-            share = None
+            return _made(make_batches, takes, None, arguments)
+        share = batch_size // self.processes
         return _made(make_batches, takes, share, arguments)
 
     def __str__(self) -> str:

@@ -65,7 +65,9 @@ def _make(strategy: str) -> Any:
     return tf.distribute.TPUStrategy(resolver)
 
 
-def _distribute(strategy: Any, make_batches: Callable[[], Any], share: int):  # noqa: ANN202
+def _distribute(
+    strategy: Any, make_batches: Callable[[], Any], share: int
+) -> Any:
     """Batches of each process or host, cut into shares of devices.
 
     Of sizes that are known when the step is compiled.

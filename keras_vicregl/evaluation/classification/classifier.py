@@ -54,7 +54,7 @@ class Classifier(keras.Model):
         self.num_classes = num_classes
         self.learning_rates = tuple(learning_rates)
         self.backbone_learning_rate = backbone_learning_rate
-        self.views = views
+        self.views: Any = views  # a `MultiView`, or None
         heads = len(self.learning_rates)
         self.heads = FullPrecisionDense(heads * num_classes, dtype="float32")
         self.heads.build((None, channels))
@@ -130,7 +130,7 @@ class _Counted(keras.callbacks.Callback):
 
     def __init__(self, steps: int) -> None:
         super().__init__()
-        self._steps = counted(range(steps), "training on crops", "steps")
+        self._steps: Any = counted(range(steps), "training on crops", "steps")
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         """The step before is done."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import keras
 import numpy as np
@@ -41,7 +41,7 @@ from keras_vicregl.models.plumbing import check_image_shape
 if TYPE_CHECKING:
     from keras_vicregl.data import ImageSource
 
-    Source = ImageSource | Mapping[str, np.ndarray]
+    Source: TypeAlias = ImageSource | Mapping[str, np.ndarray]
 
 Channels = tuple[float, ...]
 
@@ -154,7 +154,7 @@ def evaluate_augmented_linear(
         mean=mean,
         std=std,
     )
-    choice = {}
+    choice: Mapping[str, float] = {}
     if np.ndim(learning_rate):
         rate, choice = task.chosen_rate(rates, validation_fraction)
     return {**task.result(rate, backbone_learning_rate=0.0), **choice}
@@ -297,25 +297,25 @@ class _Task:
             rows = label_subset(self._labels, fraction, seed)
             self._train = subset(self._train, rows, cache=True)
             self._labels = self._labels[rows]
-        self._testing = {
+        self._testing: dict[str, Any] = {
             "size": size,
             "resize": resize,
             "batch_size": batch_size,
         }
         image_batches(self._test, **self._testing)  # for its checks
-        size = size or common_size(self._train)
-        if size is None:
+        side = size or common_size(self._train)
+        if side is None:
             raise ValueError(
                 f"size must be given: the images of {self._train!r} may differ "
                 "in size."
             )
-        shape = (size, size) if isinstance(size, int) else tuple(size)
+        shape = (side, side) if isinstance(side, int) else tuple(side)
         channels = self._normalization.channels
         self._train = of_channels(self._train, channels)
         self._test = of_channels(self._test, channels)
         check_image_shape(backbone, (*shape, channels), "crops")
         self._views = {
-            "size": size,
+            "size": side,
             "scale": scale,
             **self._normalization._asdict(),
             "batch_size": batch_size,
@@ -386,7 +386,8 @@ class _Task:
             model.backbone,
             image_batches(source, **self._testing),
             pooled=True,
-            preprocess=self._normalization,
+            # It has `__call__`, which mypy does not see in a NamedTuple.
+            preprocess=self._normalization,  # type: ignore[arg-type]
         )
         return linear_scores(data["features"], model.head_parameters), data[
             "labels"

@@ -1,7 +1,7 @@
 """Linear classification on frozen features."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import keras
 import numpy as np
@@ -168,7 +168,7 @@ def evaluate_linear(
             rng=np.random.default_rng(seed),
         )
 
-    choice = {}
+    choice: Mapping[str, float] = {}
     if np.ndim(learning_rate):
         rows, held = hold_out(len(features), validation_fraction, seed)
         scores = linear_scores(features[held], trained(rates, rows))

@@ -187,7 +187,7 @@ def _suppress(
     boxes: np.ndarray, classes: np.ndarray, largest_iou: float, count: int
 ) -> np.ndarray:
     """Which boxes stay, of boxes in the order of their scores."""
-    kept = []
+    kept: list[int] = []
     left = np.arange(len(boxes))
     while left.size and len(kept) < count:
         first, left = left[0], left[1:]

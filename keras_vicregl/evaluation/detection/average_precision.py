@@ -182,7 +182,7 @@ def _evaluate(
 
 def _annotations(objects: list[Objects]) -> list[dict[str, Any]]:
     """What COCO's files have, for boxes of the ground truth or detected."""
-    annotations = []
+    annotations: list[dict[str, Any]] = []
     for image, (boxes, classes, rest) in enumerate(objects):
         sizes = boxes[:, 2:] - boxes[:, :2]
         columns = {

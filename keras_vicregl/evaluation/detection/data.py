@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -71,7 +71,7 @@ def as_batches(
     if size is not None:
         check_source(data, name, f"size={size}")
         data = as_source(data)
-        size = (size, size) if isinstance(size, int) else tuple(size)
+        size = (size, size) if isinstance(size, int) else (size[0], size[1])
     if not isinstance(data, ImageSource):
         return data
     if not data.has_boxes:
@@ -168,7 +168,8 @@ def _shuffled(
     if not isinstance(data, Mapping):
         yield from batches(data, batch_size)
         return
-    data = {key: np.asarray(value) for key, value in _chosen(data).items()}
+    chosen: Any = _chosen(data)
+    data = {key: np.asarray(value) for key, value in chosen.items()}
     count = len(data["images"])
     size = min(batch_size, count)
     order = rng.permutation(count)

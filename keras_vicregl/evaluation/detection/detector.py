@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -67,7 +67,8 @@ class Detector(NamedTuple):
             ValueError: If an image has another rank or what the model says is
                 not finite.
         """
-        found, rows = [], {}
+        found: list[Any] = []
+        rows: dict[Any, Any] = {}
         checked = map(_checked, images)
         for group in grouped(checked, np.shape, self.batch_size):
             # A constant batch shape has the network compiled only once.

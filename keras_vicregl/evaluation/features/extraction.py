@@ -361,7 +361,7 @@ def train_and_test(
             "train and test must have the same number of features. Received: "
             f"{sizes[0]} and {sizes[1]}"
         )
-    return pairs
+    return pairs[0], pairs[1]
 
 
 def _labelled_features(

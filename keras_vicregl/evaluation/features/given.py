@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -46,8 +46,9 @@ def as_batches(
     if middle(size, resize) is None:
         return data
     check_source(data, name, f"size={size}")
+    arrays = cast("Mapping[str, Any]", data)  # nothing else is left
     return image_batches(
-        with_channels(data), size=size, resize=resize, batch_size=batch_size
+        with_channels(arrays), size=size, resize=resize, batch_size=batch_size
     )
 
 

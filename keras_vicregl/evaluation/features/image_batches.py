@@ -115,7 +115,7 @@ def of_channels(source: ImageSource, channels: int) -> ImageSource:
 
 def label_in_batches(
     ignore_label: int | Sequence[int] | None, *data: Any
-) -> int | tuple[int, ...] | None:
+) -> int | Sequence[int] | None:
     """Labels to leave out: that of the caller, and 255 in batches of sources.
 
     In these it is what the source ignores, whatever the caller says.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -152,7 +152,7 @@ def crop_batches(
 def _ahead(function: Callable, arguments: Iterable) -> Iterator:
     """`map`, a few elements ahead of the consumer."""
     with ThreadPoolExecutor(_AHEAD) as pool:
-        waiting = collections.deque()
+        waiting: collections.deque[Future] = collections.deque()
         for argument in arguments:
             waiting.append(pool.submit(function, argument))
             if len(waiting) > _AHEAD:

@@ -1,7 +1,7 @@
 """Images and masks one by one, of any size, from any form of data."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -153,10 +153,10 @@ def _pairs(
                 example = cut.of_batch(example)
             yield example[IMAGES][0], example[MASKS][0]
     elif isinstance(data, np.ndarray) or not hasattr(data, "__iter__"):
-        yield from batches(data, 1)  # raises
+        next(batches(data, 1), None)  # raises
     else:
         for batch in data:
-            yield from _rows(batch, name)
+            yield from _rows(cast("Mapping[str, Any]", batch), name)
 
 
 def _images(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import keras
 from keras import ops
@@ -85,7 +85,8 @@ def dense_features(
     if protocol.output_stride == "as_is":
         backbone = copy_of(backbone)
     else:
-        backbone = with_output_stride(backbone, protocol.output_stride)
+        stride = cast("int | None", protocol.output_stride)
+        backbone = with_output_stride(backbone, stride)
     if not protocol.stages:
         shape = backbone.output_shape
         if not isinstance(shape, tuple) or len(shape) != 4:

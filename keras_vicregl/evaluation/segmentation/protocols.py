@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 
 class SegmentationProtocol(NamedTuple):
@@ -125,6 +125,7 @@ def segmentation_protocol(
 
 def _check(protocol: SegmentationProtocol) -> None:
     p = protocol
+    crop_size = cast("tuple[int, int]", p.crop_size)
     _check_windows(p.window, p.window_stride)
     rules = (
         ("optimizer", p.optimizer in ("sgd", "adamw"), "'sgd' or 'adamw'"),
@@ -147,7 +148,7 @@ def _check(protocol: SegmentationProtocol) -> None:
         ("batch_size", p.batch_size >= 1, "at least 1"),
         (
             "crop_size",
-            len(p.crop_size) == 2 and min(p.crop_size) >= 1,
+            len(crop_size) == 2 and min(crop_size) >= 1,
             "one or two integers of at least 1",
         ),
         (
@@ -171,7 +172,7 @@ def _check(protocol: SegmentationProtocol) -> None:
 
 def _check_windows(window: int | None, stride: int | None) -> None:
     if (window is None) != (stride is None) or (
-        window is not None and not 1 <= stride <= window
+        window is not None and stride is not None and not 1 <= stride <= window
     ):
         raise ValueError(
             "window and window_stride must both be None, or integers with "

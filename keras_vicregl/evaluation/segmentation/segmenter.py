@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import keras
 import numpy as np
@@ -86,7 +86,7 @@ class Segmenter(NamedTuple):
         Raises:
             ValueError: If an image has another rank or scores are not finite.
         """
-        found = []
+        found: list[np.ndarray] = []
         for group in self._groups(Example(np.asarray(i), None) for i in images):
             found.extend(self._classes([example.image for example in group]))
         return found
@@ -159,7 +159,7 @@ class Segmenter(NamedTuple):
                     self.model,
                     each,
                     self.window,
-                    self.window_stride,
+                    cast("int", self.window_stride),
                     self.batch_size,
                 )
                 yield from _best(resize_classes(scores[None], size))
@@ -202,7 +202,8 @@ def window_scores(
     )
     height, width = sides
     corners = [(top, left) for top in starts[0] for left in starts[1]]
-    total, count = 0, np.zeros(image.shape[:2], np.float32)
+    total: Any = None
+    count = np.zeros(image.shape[:2], np.float32)
     for first in range(0, len(corners), batch_size):
         part = corners[first : first + batch_size]
         windows = np.stack(

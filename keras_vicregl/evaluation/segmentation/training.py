@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import keras
 import numpy as np
@@ -153,8 +154,9 @@ def train_segmentation(
         )
     cut = middle(size, resize)
     preprocess = preprocess_for(backbone, preprocess)
+    crop_size = cast("tuple[int, int]", protocol.crop_size)
     features = dense_features(backbone, protocol)
-    check_image_shape(features, (*protocol.crop_size, None), "crops")
+    check_image_shape(features, (*crop_size, None), "crops")
     features.trainable = not frozen
     head = linear_head(
         features.output_shape[-1],
@@ -170,7 +172,7 @@ def train_segmentation(
         loss=PixelCrossEntropy(UNLABELLED),
     )
     augmentation = Augmentation(
-        protocol.crop_size,
+        crop_size,
         protocol.scales,
         protocol.flip,
         protocol.shorter_side,
@@ -240,7 +242,7 @@ def _train(
     losses = np.zeros(protocol.iterations, np.float32)
     bar = keras.utils.Progbar(protocol.iterations, verbose=int(verbose))
     labelled = False
-    made = enumerate(batches)
+    made: Iterator[tuple[int, Any]] = enumerate(batches)
     if not verbose:  # which has a bar
         made = counted(made, "segmentation", "steps", protocol.iterations)
     for step, (images, masks) in made:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 
 from keras_vicregl.models.backbones.normalization import (
@@ -111,7 +113,10 @@ Xception, NASNet |
         )
     if batch_norm_momentum is not None:
         _set_momentum(model, batch_norm_momentum)
-    layout = {"patch_size": patch_size, "special_tokens": special_tokens}
+    layout: dict[str, Any] = {
+        "patch_size": patch_size,
+        "special_tokens": special_tokens,
+    }
     is_map = _is_feature_map(model.outputs)
     if layer_name is not None:
         output = _named_feature_map(model, layer_name)

@@ -234,7 +234,7 @@ class _GraphBuilder:
         # One seed for all blocks would drop them all together.
         seed = self._next_seed
         if seed is not None:
-            self._next_seed += 1
+            self._next_seed = seed + 1
         return seed
 
 

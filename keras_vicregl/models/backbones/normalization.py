@@ -8,7 +8,7 @@ layer that makes them of normalised ones.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import keras
 import numpy as np
@@ -97,6 +97,8 @@ class FromNormalized(keras.layers.Layer):
 
     def call(self, inputs: Any) -> Any:
         """Scales and shifts the channels."""
+        less: Any
+        by: Any
         less, by, blue_first = PIXELS[self.pixels]
         if len(self.mean) != 3:
             less, by = less[0], by[0]
@@ -232,7 +234,7 @@ def _input_channels(backbone: Any) -> int | None:
 
 def warn_of_difference(backbone: keras.Model, given: str) -> None:
     """Says that a backbone gets other images than it was trained on."""
-    known = whole_normalization_of(backbone)
+    known = cast("Normalization", whole_normalization_of(backbone))
     warn(
         f"{backbone.name!r} was trained on images normalised by "
         f"{_words(known)}, and gets them by {given}. Leave the arguments out "
@@ -243,8 +245,9 @@ def warn_of_difference(backbone: keras.Model, given: str) -> None:
 def channels_taken(model: Any) -> int | None:
     """Channels of a model's images (B, H, W, C), None if it does not tell."""
     shape = getattr(model, "input_shape", None)
-    is_of_images = isinstance(shape, tuple) and len(shape) == 4
-    return shape[-1] if is_of_images else None
+    if isinstance(shape, tuple) and len(shape) == 4:
+        return shape[-1]
+    return None
 
 
 def takes_integers(model: Any) -> bool:

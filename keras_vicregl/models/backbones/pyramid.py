@@ -56,7 +56,7 @@ class PyramidBackbone(keras.Model):
         self._pyramid_outputs = dict(pyramid_outputs)
         self._pyramid_strides = dict(pyramid_strides)
         # That of the images that it was trained on.
-        self._normalization = None
+        self._normalization: Normalization | None = None
         use_fast_kernels(self)
 
     @property

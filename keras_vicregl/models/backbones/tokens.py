@@ -8,6 +8,7 @@ Without these its output is a feature map whose stride is the patch size.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -122,7 +123,7 @@ class TokensToMap(keras.layers.Layer):
 
 def are_tokens(output: Any) -> bool:
     """Whether an output of a graph may be tokens (B, N, F)."""
-    shape = getattr(output, "shape", ())
+    shape: Sequence[Any] = getattr(output, "shape", ())
     return len(shape) == 3 and shape[-1] is not None and shape[1] != 1
 
 
@@ -172,11 +173,11 @@ def layout_of(
         return layout
     expected = _patches(size, layout.patch_size) + layout.special
     if layout.special < 0 or expected != count:
-        patch = " x ".join(map(str, layout.patch_size))
+        sides = " x ".join(map(str, layout.patch_size))
         raise ValueError(
             f"{model.name!r} gives {count} tokens for images of {size[0]} x "
             f"{size[1]} px, which are {_patches(size, layout.patch_size)} "
-            f"patches of {patch} px and {layout.special} before them: pass the "
+            f"patches of {sides} px and {layout.special} before them: pass the "
             "right `patch_size` and `special_tokens` (a class and registers)."
         )
     return layout
@@ -198,7 +199,7 @@ def tell(model: keras.Model, layout: Layout) -> None:
 def _guessed(
     model: keras.Model,
     count: int,
-    size: tuple[int, int],
+    size: tuple[Any, Any],
     special_tokens: int | None,
 ) -> Layout:
     few = range(_MOST_SPECIAL + 1)
@@ -221,7 +222,7 @@ def _guessed(
     )
 
 
-def _patches(size: tuple[int, int], patch: tuple[int, int]) -> int:
+def _patches(size: tuple[Any, Any], patch: tuple[int, int]) -> int:
     return (size[0] // patch[0]) * (size[1] // patch[1])
 
 

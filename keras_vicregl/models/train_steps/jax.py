@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import keras
@@ -22,7 +22,13 @@ def _explained() -> Iterator[None]:
         ) from error
 
 
-class TrainStep:
+if TYPE_CHECKING:
+    from keras import Model as _Model
+else:
+    _Model = object
+
+
+class TrainStep(_Model):
     """Mixed into a `keras.Model`: stateless, gradients by `jax.grad`."""
 
     def train_step(self, state: tuple, data: Any) -> tuple[dict, tuple]:

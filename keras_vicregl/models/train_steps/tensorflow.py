@@ -1,6 +1,6 @@
 """The step under TensorFlow."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 
@@ -12,8 +12,13 @@ from keras_vicregl.distribution.backends.tensorflow import (
 )
 from keras_vicregl.distribution.collectives import replica_count, replica_sum
 
+if TYPE_CHECKING:
+    from keras import Model as _Model
+else:
+    _Model = object
 
-class TrainStep:
+
+class TrainStep(_Model):
     """Mixed into a `keras.Model`: gradients by `tf.GradientTape`."""
 
     def train_step(self, data: Any) -> dict[str, Any]:

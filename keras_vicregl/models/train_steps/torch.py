@@ -1,6 +1,6 @@
 """The step under PyTorch."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import torch
@@ -19,7 +19,13 @@ _NO_COMPILATION = (
 )
 
 
-class TrainStep:
+if TYPE_CHECKING:
+    from keras import Model as _Model
+else:
+    _Model = object
+
+
+class TrainStep(_Model):
     """Mixed into a `keras.Model`: gradients by `backward`."""
 
     @property

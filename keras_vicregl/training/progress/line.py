@@ -117,8 +117,8 @@ def number(value: float, digits: int) -> str:
     exponent = math.floor(math.log10(abs(value)))
     if -4 < exponent < 5:
         return f"{value:.{max(digits - 1 - exponent, 0)}f}"
-    mantissa, _, exponent = f"{value:.{digits - 1}e}".partition("e")
-    return f"{mantissa}e{int(exponent)}"
+    mantissa, _, power = f"{value:.{digits - 1}e}".partition("e")
+    return f"{mantissa}e{int(power)}"
 
 
 def duration(seconds: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import keras
 
@@ -82,7 +82,7 @@ class Speed(StepCounter):
         identity = getattr(batches, "identity", None) or {}
         self._batch_size = identity.get("batch_size")
         self._examples = identity.get("examples") or math.inf
-        self._last_taken = getattr(batches, "last_taken", None)
+        self._last_taken: Any = getattr(batches, "last_taken", None)
         self._begins_at = step
         self._is_warm = False
 
@@ -155,9 +155,10 @@ class Speed(StepCounter):
         self._begins_at = 0
         self._whole = _Sums()
         self._mark = (self.reached, now) if self._is_warm else None
-        self._computed, self._asked = {-1: now}, {}
+        self._computed: dict[int, float] = {-1: now}
+        self._asked: dict[int, float] = {}
         self._taken_before = self._count_taken()
-        self._comes_first = None
+        self._comes_first: bool | None = None
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         """Notes what the step before took."""
@@ -229,7 +230,8 @@ class Speed(StepCounter):
         self._end = self._clock()
 
     def _add(self, step: int, waited: float) -> None:
-        (before, then), now = self._mark, self._clock()
+        mark = cast("tuple[int, float]", self._mark)
+        (before, then), now = mark, self._clock()
         steps, images = step - before, self._images(step) - self._images(before)
         for sums, fade in ((self._whole, 1.0), (self._recent, _FADE**steps)):
             sums.add(steps, images, now - then, waited, fade)

@@ -9,7 +9,7 @@ import os
 import pathlib
 import signal
 from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 import keras
 import numpy as np
@@ -169,7 +169,7 @@ class TrainingCheckpoint(StepCounter):
                 f"`keep` must be 2 or more, for the case that the newest "
                 f"checkpoint is damaged; got {keep}."
             )
-        self.save_freq = math.inf if save_freq == "epoch" else save_freq
+        self.save_freq: Any = math.inf if save_freq == "epoch" else save_freq
         self._stateful = dict(stateful or {})
         self._stop = stop
         self.facts: dict[str, dict[str, Any]] = {}
@@ -217,7 +217,7 @@ class TrainingCheckpoint(StepCounter):
                 owner.set_state(decode(states[name], self._read_array))
 
     def _read_array(self, name: str) -> np.ndarray:
-        ((_, array),) = read_arrays(self.path, [name])
+        ((_, array),) = read_arrays(cast("pathlib.Path", self.path), [name])
         return array
 
     def _restore_variables(self, model: keras.Model) -> None:
@@ -248,7 +248,7 @@ class TrainingCheckpoint(StepCounter):
             model: as it is at the end.
         """
         if process_index(model) == 0:
-            dtypes = {}
+            dtypes: dict[str, str] = {}
             self._folder.write_end(arrays_of(model, dtypes, ["model"]), dtypes)
 
     def restore_end(self, model: keras.Model) -> None:
@@ -310,7 +310,8 @@ class TrainingCheckpoint(StepCounter):
         if resumes and self.position.step:
             self.restore(self.model)
             dtypes = self._folder.description["dtypes"]
-            restore_group(self.model, "metrics", self.path, dtypes)
+            path = cast("pathlib.Path", self.path)
+            restore_group(self.model, "metrics", path, dtypes)
 
     # At the beginning of a step, not at the end of the one before, so that
     # Keras need not wait for the numbers of each step (it hands them over in
@@ -412,8 +413,8 @@ class TrainingCheckpoint(StepCounter):
                 before.
             OSError: if it cannot be written.
         """
-        dtypes = {}
-        in_states = {}
+        dtypes: dict[str, str] = {}
+        in_states: dict[str, np.ndarray] = {}
         state = {
             name: encode(owner.get_state(), in_states)
             for name, owner in self._stateful.items()

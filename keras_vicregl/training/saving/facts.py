@@ -60,7 +60,7 @@ def optimizer_facts(optimizer: keras.optimizers.Optimizer) -> dict[str, Any]:
         # That lambdas are unsafe to load, which nobody does.
         warnings.simplefilter("ignore")
         found = keras.saving.serialize_keras_object(optimizer)
-    facts = {}
+    facts: dict[str, Any] = {}
     _flatten("", json.loads(json.dumps(found, default=str)), facts)
     return facts
 
@@ -80,9 +80,9 @@ def configuration_facts(thing: Any) -> dict[str, Any]:
     except (AttributeError, NotImplementedError):
         return {}
     found = {"class_name": type(thing).__name__, "config": config}
-    facts = {}
-    found = json.dumps(found, default=lambda value: type(value).__name__)
-    _flatten("", json.loads(found), facts)
+    facts: dict[str, Any] = {}
+    text = json.dumps(found, default=lambda value: type(value).__name__)
+    _flatten("", json.loads(text), facts)
     return {
         name: value
         for name, value in facts.items()

@@ -80,7 +80,7 @@ class CheckpointFolder:
         self.folder = folder
         self.steps_per_epoch = steps_per_epoch
         self.keep = keep
-        self.description: dict[str, Any] | None = None
+        self.description: Any = None  # a dictionary, where there is one
         self._kept = [] if anew else sorted(folder.glob(_PATTERN))
         found = len(self._kept)
         while self._kept and self.description is None:

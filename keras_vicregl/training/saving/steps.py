@@ -20,9 +20,9 @@ class StepCounter(keras.callbacks.Callback):
     # Keras may call `on_train_batch_end` in another thread.
     async_safe = True
 
-    def __init__(self, steps_per_epoch: int) -> None:
+    def __init__(self, steps_per_epoch: float) -> None:
         super().__init__()
-        self.steps_per_epoch = steps_per_epoch
+        self.steps_per_epoch: Any = steps_per_epoch  # an int, or infinity
         self._first_step = self._begun = self._trained = 0
 
     @property

@@ -182,7 +182,7 @@ def _changes(
             for each, strength in zip(drawn, strengths[:2], strict=True)
         ]
         ones = np.ones(1 if own else options.channels, "float32")
-        gain, lift = gain_and_lift(*factors, jittered)
+        gain, lift = gain_and_lift(factors[0], factors[1], jittered)
         changes |= {"gain": gain * ones, "lift": lift * ones}
     if options.gamma:
         drawn = own_draws(values, 2, own) if own else values[..., :1]

@@ -57,7 +57,7 @@ class ViewLayer(VectorizedBaseImageAugmentationLayer):
         self.channels = check_count("channels", channels)
         self.seed = None if seed is None else check_integer("seed", seed)
         self.stream = check_integer("stream", stream)
-        self._random_generator = None
+        self._random_generator: Any = None
         # There are no weights: Keras must not trace the layer to make them.
         self.built = True
 

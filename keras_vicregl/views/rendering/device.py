@@ -17,7 +17,7 @@ Pixels of more than 8 bits are split likewise, which makes six.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import keras
 import numpy as np
@@ -61,12 +61,13 @@ def device_views(
     value_range = getattr(recipe, "value_range", None)
     _check_images(images, len(recipe.mean), value_range)
     _check_parameters(recipe, parameters)
-    views, maps = (), ()
+    views: tuple[Any, ...] = ()
+    maps: tuple[Any, ...] = ()
     for group, drawn in zip(recipe.groups, parameters, strict=True):
         views += render(
             images,
             drawn,
-            size=group.size,
+            size=cast("tuple[int, int]", group.size),
             mean=recipe.mean,
             std=recipe.std,
             value_range=value_range,
@@ -125,7 +126,10 @@ def render(
         for name, values in parameters.items()
         if name != "view_to_source"
     }
-    kernel = {"interpolation": interpolation, "antialias": antialias}
+    kernel: dict[str, Any] = {
+        "interpolation": interpolation,
+        "antialias": antialias,
+    }
     radius = math.ceil(3.0 * largest_sigma)
     tops, lefts, heights, widths = (drawn["boxes"][..., i] for i in range(4))
     rows = _interpolation(tops, heights, None, height, h, **kernel)

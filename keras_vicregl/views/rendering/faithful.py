@@ -5,7 +5,7 @@ solarising and normalising as the single layers of this package do them, with
 the roundings and clippings of their own. Slower by several times.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from keras_vicregl._tensorflow import tf
 from keras_vicregl.views.keys import IMAGES
@@ -35,7 +35,7 @@ class FaithfulChain:
 
     def __init__(self, recipe: "MultiView") -> None:
         self._value_range = recipe.value_range
-        self._chains = []
+        self._chains: list[Any] = []
         for group in recipe.groups:
             for index in range(group.count):
                 view = len(self._chains)
@@ -67,7 +67,7 @@ class FaithfulChain:
 def _crop(
     recipe: "MultiView", group: "ViewGroup", view: int
 ) -> RandomResizedCrop:
-    height, width = group.size
+    height, width = cast("tuple[int, int]", group.size)
     return RandomResizedCrop(
         height,
         width,

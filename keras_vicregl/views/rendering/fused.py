@@ -155,7 +155,7 @@ def _view_of_any_size(how: Rendering) -> Any:
     passes = _passes(how)
     # What TensorFlow resizes are pixels already.
     passes_of_pixels = _passes(dataclasses.replace(how, value_range=None))
-    canvas = tuple(_CANVAS * out for out in how.size)
+    canvas = _CANVAS * how.size[0], _CANVAS * how.size[1]
     whole = [(tf.range(out)[:, None], tf.ones((out, 1))) for out in how.size]
 
     def one_view(image: tf.Tensor, drawn: Any) -> tf.Tensor:

@@ -1,7 +1,7 @@
 """What `MultiView` does with tensors of TensorFlow."""
 
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from keras_vicregl._tensorflow import tf
 from keras_vicregl.views.drawing.parameters import SharedOptions, draw_groups
@@ -77,7 +77,11 @@ class HostViews(ViewLayer):
             outputs[VIEW_MASKS] = tuple(
                 mask
                 for parameters, group in zip(groups, recipe.groups, strict=True)
-                for mask in _masks(inputs[MASKS], parameters, group.size)
+                for mask in _masks(
+                    inputs[MASKS],
+                    parameters,
+                    cast("tuple[int, int]", group.size),
+                )
             )
         return outputs
 

@@ -119,7 +119,7 @@ def find_matches(
     expander = _expander(model, features)
     images = [all_views[view] for view in views]
     maps = [model.backbone(x, training=False) for x in images]
-    shapes = tuple(tuple(int(n) for n in m.shape[1:3]) for m in maps)
+    shapes: Any = tuple(tuple(int(n) for n in m.shape[1:3]) for m in maps)
     vectors = [_vectors(m, expander) for m in maps]
     where = [
         positions(to_source[view], *shape)
