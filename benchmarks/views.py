@@ -1,14 +1,15 @@
 """Images per second and core: our views, keras-cv, Keras and Pillow.
 
     python benchmarks/views.py                  # everything, about 5 minutes
-    python benchmarks/views.py --only recipes   # or layers
+    python benchmarks/views.py --only recipes   # or layers, channels, device
     make bench-views ARGS="--rounds 7"
 
 One core: every thread pool has one thread, and time is that of the processor,
 so that other work on the machine disturbs little. The contestants of a table
 take turns; the table has their medians, and the median over the rounds of how
 much faster each is than the first. Images are parts of photographs, 256 x 256
-uint8, unless said otherwise.
+uint8, unless said otherwise. "device" are views as a model makes them, by
+TensorFlow with XLA, of parameters that are drawn beforehand.
 """
 
 import argparse
@@ -84,6 +85,25 @@ class Stream:
         """Make about as many samples; return how many."""
         for _ in range(max(1, samples // BATCH)):
             next(self._iterator)
+        return max(1, samples // BATCH) * BATCH
+
+
+class OnDevice:
+    """Samples whose views are made as in a compiled step."""
+
+    def __init__(self, images, recipe):
+        images = images[:BATCH]
+        seeds = [[0, index] for index in range(BATCH)]
+        (inputs,) = recipe.inputs(images, seeds=seeds)
+        self._inputs = keras.tree.map_structure(tf.constant, inputs)
+        self._render = tf.function(
+            lambda inputs: recipe.render(inputs)["views"], jit_compile=True
+        )
+
+    def run(self, samples):
+        """Make about as many samples; return how many."""
+        for _ in range(max(1, samples // BATCH)):
+            self._render(self._inputs)
         return max(1, samples // BATCH) * BATCH
 
 
@@ -302,6 +322,41 @@ def layers():
     return tables
 
 
+def channels(on):
+    """Images of other channels and depth, with the crops of `resnet`."""
+    images = photographs(4 * BATCH, 256, 256)
+    grey = images[..., :1].astype("uint16") * 257
+    four = np.concatenate([images, images[..., 1:2]], axis=-1)
+    make = Stream if on == "host" else OnDevice
+    few = {"gamma": 0.0, "noise": 0.0}  # as RGB, which has neither
+
+    def recipe(count, value_range=None, **options):
+        return MultiView.for_channels(
+            count,
+            scale=(0.08, 1.0),
+            value_range=value_range,
+            on=on,
+            **options,
+        )
+
+    depth = (0, 65535)
+    return {
+        f"2 x 224, {on}": {
+            "RGB of uint8, MultiView.resnet": make(
+                images, MultiView.resnet(on=on)
+            ),
+            "1 channel of uint16": make(grey, recipe(1, depth)),
+            "1 channel of uint16, no gamma, no noise": make(
+                grey, recipe(1, depth, **few)
+            ),
+            "4 channels of uint8": make(four, recipe(4)),
+            "4 channels of uint8, no gamma, no noise": make(
+                four, recipe(4, **few)
+            ),
+        }
+    }
+
+
 def _of_unknown_size(layer):
     def function(example):
         image = tf.ensure_shape(
@@ -332,19 +387,26 @@ def measure(contestants, rounds, samples):
     return speeds
 
 
+TABLES = {
+    "recipes": recipes,
+    "layers": layers,
+    "channels": lambda: channels("host"),
+    "device": lambda: channels("device"),
+}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--samples", type=int, default=4 * BATCH)
-    parser.add_argument("--only", choices=["recipes", "layers"])
+    parser.add_argument("--only", choices=sorted(TABLES))
     arguments = parser.parse_args()
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
+    chosen = [arguments.only] if arguments.only else TABLES
     tables = {}
-    if arguments.only != "layers":
-        tables.update(recipes())
-    if arguments.only != "recipes":
-        tables.update(layers())
+    for name in chosen:
+        tables |= TABLES[name]()
     print("| what | who | samples/s a core | of the first |")
     print("|---|---|---:|---:|")
     for title, contestants in tables.items():

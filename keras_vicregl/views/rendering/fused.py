@@ -20,6 +20,8 @@ import math
 import operator
 from typing import Any
 
+import numpy as np
+
 from keras_vicregl._tensorflow import tf
 from keras_vicregl.views.pixels.interpolation import most_taps, taps
 from keras_vicregl.views.pixels.noise import hashed, normal
@@ -239,17 +241,34 @@ def _passes(how: Rendering) -> Any:
     def columns_pass(pixels: tf.Tensor, columns: Any, drawn: Any) -> tf.Tensor:
         pixels = _blurred(_interpolate(pixels, *columns), drawn["sigma"], how)
         pixels = tf.reshape(pixels, [width, channels, height])
-        return _finished(pixels, drawn, how)
+        if "matrix" in drawn:
+            return _of_colors(pixels, drawn, how)
+        return _of_channels(pixels, drawn, how)
+
+    # By itself, and so along memory: between channels that are mixed, XLA would
+    # compute it value by value.
+    @tf.function(**compiled)
+    def noise_pass(noise: tf.Tensor) -> tf.Tensor:
+        return _noise(noise, how.size, channels)
 
     def view_of(
         image: tf.Tensor, rows: Any, columns: Any, drawn: Any
     ) -> tf.Tensor:
+        if "noise" in drawn:
+            noise = drawn["noise"]
+            added = tf.cond(
+                noise[0] > 0.0,
+                lambda: noise_pass(noise),
+                lambda: tf.zeros([width, channels, height]),
+            )
+            drawn = {**drawn, "noise": added}
         pixels = rows_pass(image, rows, drawn)
         # Columns become rows: both passes then run along contiguous memory.
         # Not within a pass, where XLA would read everything across.
         shape = [image.shape[1], channels * height]
         pixels = tf.reshape(tf.transpose(pixels), shape)
-        return columns_pass(pixels, columns, drawn)
+        view = columns_pass(pixels, columns, drawn)
+        return view if "matrix" in drawn else tf.transpose(view, [2, 0, 1])
 
     return view_of
 
@@ -304,55 +323,76 @@ def _blur(
     return _sum(terms)
 
 
-def _finished(
+def _of_colors(
     pixels: tf.Tensor, drawn: dict[str, tf.Tensor], how: Rendering
 ) -> tf.Tensor:
-    """A view (h, w, C) of interpolated pixels (w, C, h)."""
+    """A view (h, w, 3) of interpolated pixels (w, 3, h), mixed by a matrix."""
     mean = tf.reduce_mean(pixels, axis=[0, 2])
-    if "matrix" in drawn:
-        offset = tf.linalg.matvec(drawn["from_mean"], mean)
-    else:
-        offset = drawn["lift"] * mean
+    offset = tf.linalg.matvec(drawn["from_mean"], mean)
     channels = []
     for channel in range(how.channels):
-        if "matrix" in drawn:
-            weights = drawn["matrix"][channel]
-            value = _sum([weights[c] * pixels[:, c] for c in range(3)])
-        else:
-            value = drawn["gain"][channel] * pixels[:, channel]
+        weights = drawn["matrix"][channel]
+        value = _sum([weights[c] * pixels[:, c] for c in range(3)])
         value = tf.clip_by_value(value + offset[channel], 0.0, 255.0)
         if "gamma" in drawn:
-            value = _curved(value, drawn["gamma"], channel)
+            exponents = drawn["gamma"]
+            exponent = exponents[min(channel, exponents.shape[0] - 1)]
+            value = _curved(value, exponent)
         if "noise" in drawn:
-            value = _noisy(value, drawn["noise"], channel, how.channels)
-        if how.solarizes:
-            inverted = (drawn["solarize"] > 0) & (value >= how.threshold)
-            value = tf.where(inverted, 255.0 - value, value)
-        scale = 255.0 * how.std[channel]
-        value = (value - 255.0 * how.mean[channel]) * (1.0 / scale)
-        channels.append(tf.cast(value, how.dtype))
+            noise = drawn["noise"][:, channel]
+            value = tf.clip_by_value(value + noise, 0.0, 255.0)
+        mean_and_std = how.mean[channel], how.std[channel]
+        channels.append(_normalized(value, *mean_and_std, drawn, how))
     return tf.transpose(tf.stack(channels, axis=-1), [1, 0, 2])
 
 
-def _curved(value: tf.Tensor, gamma: tf.Tensor, channel: int) -> tf.Tensor:
-    exponent = gamma[min(channel, gamma.shape[0] - 1)]
-    return 255.0 * tf.pow(value * (1.0 / 255.0), exponent)
-
-
-def _noisy(
-    value: tf.Tensor, noise: tf.Tensor, channel: int, channels: int
+def _of_channels(
+    pixels: tf.Tensor, drawn: dict[str, tf.Tensor], how: Rendering
 ) -> tf.Tensor:
-    """Values (w, h) of a channel with noise added."""
-    width, height = value.shape
-    column, row = tf.range(width)[:, None], tf.range(height)
+    """A view (w, C, h) of interpolated pixels (w, C, h), each by itself.
+
+    The order of memory stays, so that XLA computes many values at a time.
+    """
+    offset = drawn["lift"] * tf.reduce_mean(pixels, axis=[0, 2])
+    value = drawn["gain"][:, None] * pixels + offset[:, None]
+    value = tf.clip_by_value(value, 0.0, 255.0)
+    if "gamma" in drawn:
+        value = _curved(value, drawn["gamma"][:, None])
+    if "noise" in drawn:
+        value = tf.clip_by_value(value + drawn["noise"], 0.0, 255.0)
+    mean, std = (np.float32(each)[:, None] for each in (how.mean, how.std))
+    return _normalized(value, mean, std, drawn, how)
+
+
+def _normalized(
+    value: tf.Tensor, mean: Any, std: Any, drawn: Any, how: Rendering
+) -> tf.Tensor:
+    """What becomes of pixels in the end."""
+    if how.solarizes:
+        inverted = (drawn["solarize"] > 0) & (value >= how.threshold)
+        value = tf.where(inverted, 255.0 - value, value)
+    scale = 255.0 * std
+    return tf.cast((value - 255.0 * mean) * (1.0 / scale), how.dtype)
+
+
+def _curved(value: tf.Tensor, exponent: tf.Tensor) -> tf.Tensor:
+    return 255.0 * tf.exp(exponent * tf.math.log(value * (1.0 / 255.0)))
+
+
+def _noise(noise: tf.Tensor, size: tuple[int, int], channels: int) -> tf.Tensor:
+    """What is added to the pixels (w, C, h), of a deviation and a seed."""
+    height, width = size
+    channel = tf.range(channels)[:, None]
+    column, row = tf.range(width)[:, None, None], tf.range(height)
     bits = hashed(
         tf.cast(noise[1], tf.int32),
         (row * width + column) * channels + channel,
         tf.bitwise.bitwise_xor,
         tf.bitwise.right_shift,
     )
-    added = normal(bits, lambda each: tf.cast(each, tf.float32), tf.math.erfinv)
-    return tf.clip_by_value(value + noise[0] * added, 0.0, 255.0)
+    return noise[0] * normal(
+        bits, lambda each: tf.cast(each, tf.float32), tf.math.erfinv
+    )
 
 
 def _sum(terms: list[tf.Tensor]) -> tf.Tensor:
