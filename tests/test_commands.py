@@ -156,7 +156,6 @@ def test_scripts_take_the_arguments(name, script, arguments):
 def test_commands_are_found():
     assert {name for name, *_ in COMMANDS} >= {
         "guides/pretrain_your_own_data.py",
-        "keras_vicregl/recipes/convnext.py",
         "examples/evaluate.py",
     }
     assert commands_of("`torchrun -n 8 examples/a.py --b c \\\n --d ...`") == [

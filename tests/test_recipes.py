@@ -9,6 +9,7 @@ import pytest
 from seeded_weights import no_weights
 
 from keras_vicregl import VICRegL
+from keras_vicregl.commands.main import make_parser
 from keras_vicregl.models.backbones import SmallResNet
 from keras_vicregl.recipes import RECIPES, Recipe
 
@@ -23,6 +24,8 @@ def test_a_recipe_comes_back_from_a_json_file(name):
     assert recipe.command == (
         f"keras-vicregl pretrain --recipe {name} --data {recipe.data}"
     )
+    words = recipe.command.split()
+    assert make_parser().parse_args(words[1:]).recipe == name
     assert recipe.time and recipe.accuracy
 
 
