@@ -119,8 +119,8 @@ def decode_mask(
     """
     if not data.startswith(b"\x89PNG\r\n\x1a\n"):
         raise ValueError(
-            "a segmentation mask must be a PNG file, in which classes are not "
-            "changed"
+            "a segmentation mask must be a PNG file: in those of other kinds "
+            "classes may have changed"
         )
     depth, color_type = data[24:25], data[25:26]
     if color_type not in (bytes([_GRAY]), bytes([_PALETTE])):
@@ -135,7 +135,7 @@ def decode_mask(
         mask = mask // (255 // (2 ** depth[0] - 1))
     if mask.max(initial=0) > 255:
         raise ValueError(
-            f"the classes of a mask must be <= 255, and go up to {mask.max()}"
+            f"the classes of a mask must be <= 255; they go up to {mask.max()}"
         )
     mask = mask.astype(np.uint8)
     if mask_labels is not None:

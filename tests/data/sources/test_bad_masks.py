@@ -37,7 +37,10 @@ BAD = {
     "size": (encoded(np.ones((5, 6), np.uint8)), "5 x 6 pixels, its image 20"),
     "kind": (encoded(GOOD, "JPEG"), "must be a PNG file"),
     "damaged": (encoded(GOOD)[:60], "a damaged PNG file"),
-    "wide": (encoded(np.full((20, 30), 700, np.uint16)), "<= 255.* up to 700"),
+    "wide": (
+        encoded(np.full((20, 30), 700, np.uint16)),
+        "<= 255; they go up to 700",
+    ),
 }
 
 
