@@ -46,6 +46,7 @@ SUMMARY = "pooled features of a folder's images, or maps, with names"
 
 _SETTINGS = "settings.json"
 _PART = 1024  # images in a part
+_SIZES = 8  # of images, from which on it is told what they cost
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -196,6 +197,7 @@ def _embedded(
             reasons[index] = source._reason(index, error)
             continue
         held.setdefault(image.shape, []).append((index, image))
+        embed.note_size(image.shape, progress)
         largest = max(held.values(), key=len)
         waiting = sum(map(len, held.values()))
         if len(largest) == embed.batch_size or waiting == embed.most_waiting:
@@ -229,6 +231,19 @@ class _Embedding:
         if arguments.preprocessed:
             self._settings["preprocess"] = None
         self._whole_batches: set[tuple[int, ...]] = set()
+        self._sizes: set[tuple[int, ...]] = set()
+
+    def note_size(self, shape: tuple[int, ...], progress: Progress) -> None:
+        """Says once where images are of sizes that take longer than they do."""
+        from keras import config
+
+        before = len(self._sizes)
+        self._sizes.add(shape)
+        if config.backend() == "jax" and before < _SIZES == len(self._sizes):
+            progress.say(
+                f"{_SIZES} sizes of images so far: JAX compiles a program for "
+                "each, which --size N does without."
+            )
 
     def __call__(
         self, held: list[tuple[int, np.ndarray]]

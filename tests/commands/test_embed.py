@@ -1,5 +1,7 @@
 """Rows are the images' names and what the backbone says of them."""
 
+import types
+
 import keras
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from keras_vicregl import backbone
 from keras_vicregl.commands import embed
 from keras_vicregl.commands.main import main
 from keras_vicregl.evaluation.features.extraction import normalize_images
+from keras_vicregl.evaluation.progress import Progress
 
 SIZES = [(40, 32), (32, 32), (32, 40)]
 COUNT = 11
@@ -102,6 +105,20 @@ def test_stopped_it_goes_on_and_other_settings_are_refused(
     )
     assert names == all_names
     np.testing.assert_allclose(features, all_features, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_what_compiles_each_size_says_so_once(backend, monkeypatch, capsys):
+    monkeypatch.setattr(keras.config, "backend", lambda: backend)
+    arguments = types.SimpleNamespace(
+        batch_size=2, maps=False, preprocessed=False
+    )
+    embedding = embed._Embedding(None, arguments)
+    progress = Progress(40)
+    for side in [*range(20), *range(20)]:
+        embedding.note_size((side, 8, 3), progress)
+    told = capsys.readouterr().err.count("8 sizes of images so far: JAX")
+    assert told == (backend == "jax")
 
 
 def test_maps_need_one_size(folder, tmp_path, capsys):
