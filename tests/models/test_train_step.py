@@ -44,7 +44,10 @@ OPTIMIZERS = {
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_weights_and_logs_are_those_of_keras(name):
-    x, y = small.batch(count=24, sizes=small.SIZES[:2])
+    x, y = small.batch(count=16, sizes=small.SIZES[:2])
+    # Steps without an optimizer are the same with each.
+    held_out = {"validation_data": (x, y), "validation_batch_size": 8}
+    validation = held_out if name == "plain" else {}
     results = []
     for kind in (VICRegL, KerasStep):
         model = build(kind)
@@ -56,8 +59,7 @@ def test_weights_and_logs_are_those_of_keras(name):
             epochs=2,
             shuffle=False,
             verbose=0,
-            validation_data=(x, y),
-            validation_batch_size=8,
+            **validation,
         ).history
         state = [
             keras.ops.convert_to_numpy(v) for v in model.optimizer.variables
@@ -65,7 +67,7 @@ def test_weights_and_logs_are_those_of_keras(name):
         results.append((history, small.weights(model), state))
     (logs, weights, state), (keras_logs, keras_weights, keras_state) = results
     assert logs == keras_logs
-    assert "val_local_inv" in logs
+    assert ("val_local_inv" in logs) == (name == "plain")
     for ours, theirs in zip(
         weights + state, keras_weights + keras_state, strict=True
     ):
@@ -81,7 +83,11 @@ def test_compiled_by_xla_it_trains_the_same():
     losses = []
     for jit_compile in (False, True):
         model = build(VICRegL)
-        model.compile(keras.optimizers.SGD(0.01), jit_compile=jit_compile)
+        model.compile(
+            keras.optimizers.SGD(0.01),
+            jit_compile=jit_compile,
+            run_eagerly=not jit_compile,
+        )
         losses.append([float(model.train_on_batch(x, y)[0]) for _ in range(2)])
     # XLA fuses, and so rounds, in its own way.
     np.testing.assert_allclose(*losses, rtol=1e-4)
@@ -118,8 +124,7 @@ def test_mixed_float16_trains_with_loss_scaling():
     model.compile(keras.optimizers.SGD(0.01))
     assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
     first = model.train_on_batch(x, return_dict=True)
-    reference = build(VICRegL)
-    reference.compile(keras.optimizers.SGD(0.01))
+    reference = small.compiled(build(VICRegL), keras.optimizers.SGD(0.01))
     expected = reference.train_on_batch(x, y, return_dict=True)
     # The heads compute in float16, of 11 bits, and the objective in float32.
     np.testing.assert_allclose(first["inv"], expected["inv"], rtol=1e-2)
