@@ -286,11 +286,11 @@ class TestSaving:
         assert again.backbone.output_shape == (None, None, None, 16)
 
     def test_training_goes_on_from_a_keras_file(self, tmp_path):
-        x, y = small.batch()
+        x, y = small.batch(sizes=small.SIZES[:2])
         model = build(num_classes=5)
         # Not Adam, which makes steps of gradients that are rounding alone:
         # those of biases before batch normalisation.
-        model.compile(keras.optimizers.SGD(1e-2, momentum=0.9))
+        small.compiled(model, keras.optimizers.SGD(1e-2, momentum=0.9))
         model.fit(x, y, batch_size=8, epochs=2, verbose=0)
         model.save(tmp_path / "model.keras")
         again = keras.saving.load_model(tmp_path / "model.keras")
@@ -316,7 +316,7 @@ class TestThreeSteps:
     def test_losses_are_the_same_on_every_backend(self, normalization):
         x, y = small.batch()
         model = build(normalization, num_classes=5)
-        model.compile(keras.optimizers.AdamW(2e-3))
+        small.compiled(model, keras.optimizers.AdamW(2e-3))
         losses = [
             model.train_on_batch(x, y, return_dict=True) for _ in range(3)
         ]
@@ -402,9 +402,9 @@ class TestBadInput:
     def test_a_last_batch_of_one_whose_size_is_not_known_before(self):
         import tensorflow as tf
 
-        x, _ = small.batch(count=9)
+        x, _ = small.batch(count=9, sizes=small.SIZES[:2])
         data = tf.data.Dataset.from_tensor_slices((x,)).batch(4)
-        model = build()
+        model = build(alpha=1.0)
         model.compile("sgd")
         with pytest.raises(
             tf.errors.InvalidArgumentError, match="at least 2 samples"
