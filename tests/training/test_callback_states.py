@@ -74,24 +74,34 @@ class Interruption(tiny.At):
             raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("make", [slower, patient, Averages, Decays])
-@pytest.mark.parametrize("batch", [0, 3])
-def test_a_training_with_callbacks_goes_on_exactly(make, batch, tmp_path):
-    def train(model, name, *more):
-        return tiny.train(
-            model,
-            tiny.Batches,
-            epochs=EPOCHS,
-            output=tmp_path / name,
-            save_freq=2,
-            callbacks=[make(), *more],
-        )
+def train(model, output, *callbacks):
+    return tiny.train(
+        model,
+        tiny.Batches,
+        epochs=EPOCHS,
+        output=output,
+        save_freq=2,
+        callbacks=list(callbacks),
+    )
 
-    whole, cut = tiny.model(), tiny.model()
-    expected = train(whole, "whole")
+
+@pytest.fixture(scope="module", params=[slower, patient, Averages, Decays])
+def uninterrupted(request, tmp_path_factory):
+    """What makes a callback; a model trained with it, and what it logged."""
+    make, model = request.param, tiny.model()
+    logs = train(model, tmp_path_factory.mktemp("whole"), make())
+    return make, model, logs
+
+
+@pytest.mark.parametrize("batch", [0, 3])
+def test_a_training_with_callbacks_goes_on_exactly(
+    uninterrupted, batch, tmp_path
+):
+    make, whole, expected = uninterrupted
     with pytest.raises(KeyboardInterrupt):
-        train(tiny.model(), "cut", Interruption(3, batch))
-    assert train(cut, "cut") == expected
+        train(tiny.model(), tmp_path, make(), Interruption(3, batch))
+    cut = tiny.model()
+    assert train(cut, tmp_path, make()) == expected
     tiny.assert_same(cut, whole)
 
 
