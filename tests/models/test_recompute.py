@@ -12,10 +12,10 @@ from keras_vicregl.models.recompute import Recomputed
 
 
 def body():
-    """Three residual blocks with both kinds of layers that have a state."""
+    """Two residual blocks with both kinds of layers that have a state."""
     inputs = keras.Input((None, None, 3))
     x = keras.layers.Conv2D(8, 8, 8, name="stem")(inputs)
-    for block in range(3):
+    for block in range(2):
         branch = keras.layers.Conv2D(8, 3, padding="same")(x)
         branch = keras.layers.BatchNormalization(momentum=0.9)(branch)
         branch = keras.layers.ReLU()(branch)
@@ -31,7 +31,8 @@ def trained(remat):
         VICRegL(
             body(),
             expander_units=(16, 8),
-            local_expander_units=(16, 8),
+            local_expander_units=(8,),
+            num_matches=(4, 2),
             remat=remat,
         )
     )
@@ -57,7 +58,7 @@ def test_weights_statistics_and_seeds_are_the_same():
         np.testing.assert_allclose(after, before, rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(new_seeds, seeds)
     # Three views in each of two steps.
-    assert [int(seed[1]) for seed in seeds] == [6, 6, 6]
+    assert [int(seed[1]) for seed in seeds] == [6, 6]
 
 
 def test_published_backbones_are_cut_into_their_blocks():
