@@ -8,6 +8,7 @@ neither. It is started at the first call, once a backend and worker.
 import atexit
 import faulthandler
 import functools
+import gc
 import json
 import os
 import pathlib
@@ -152,6 +153,16 @@ def _run(arguments):
         runpy.run_path(first, run_name="__main__")
 
 
+def _spare_what_is_there():
+    """Before a fork: keeps collections away from what was imported.
+
+    They would go through a million objects, and so copy the memory of all.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
+
+
 def _import():
     import contextlib
 
@@ -159,6 +170,8 @@ def _import():
         import torch  # noqa: F401, before TensorFlow
     import keras  # noqa: F401
     import numpy  # noqa: F401
+
+    _spare_what_is_there()
 
 
 if __name__ == "__main__":

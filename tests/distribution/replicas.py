@@ -9,6 +9,7 @@ processes, without the seconds that imports take. Exit codes are printed.
 """
 
 import contextlib
+import gc
 import json
 import os
 import pathlib
@@ -34,15 +35,18 @@ from keras_vicregl.losses import vicregl_loss
 from keras_vicregl.models.backbones import ConvNeXt, ResNet
 
 BACKEND = keras.backend.backend()
+ALL_TESTS = "ALL_TESTS" in os.environ
 BATCH = 16
-LARGE, SMALL = (2, 24), (6, 16)  # views, pixels
+LARGE, SMALL = 24, 16  # pixels
 
 
 def resnet():
+    # TensorFlow traces each stage, for each device.
+    stages = 1 if BACKEND == "tensorflow" and not ALL_TESTS else 2
     return ResNet(
-        (1, 1),
-        (8, 16),
-        strides=(2, 2),
+        (1, 1)[:stages],
+        (8, 16)[:stages],
+        strides=(2, 2)[:stages],
         stem="small",
         # So that gradients reach the inside of the blocks.
         zero_init_residual=False,
@@ -85,17 +89,21 @@ CASES = {
         "optimizer": adamw,
         # Stacked, views are in another order, and others of them dropped.
         "model": {"stack_views": False},
-        "small": True,
+        "small_views": 2,
     },
     # What eight threads of TensorFlow trace in a minute.
-    "shallow": {"network": shallow, "optimizer": lars},
+    "shallow": {
+        "network": shallow,
+        "optimizer": lars,
+        "model": {"num_classes": 7},
+    },
     # Without anything but the paper's objective, and more of each size.
-    "plain": {"network": resnet, "optimizer": lars, "small": True},
+    "plain": {"network": resnet, "optimizer": lars, "small_views": 6},
     "maps": {
         "network": lambda: ConvNeXt((1,), (16,), stochastic_depth_rate=0),
         "optimizer": lars,
         "model": {"regularize": "maps", "num_matches": (None, 4)},
-        "small": True,
+        "small_views": 6,
     },
     "bfloat16": {
         "network": shallow,
@@ -152,19 +160,18 @@ def recording(kind):
     return Recording
 
 
-def examples(step, small):
+def examples(step, small_views=0):
     """A batch in which no two examples are alike, in mean and spread."""
     rng = np.random.default_rng(step)
     views, maps = [], []
-    for count, size in (LARGE, SMALL) if small else (LARGE,):
-        for _ in range(count):
-            scale = np.linspace(0.3, 2.5, BATCH)[:, None, None, None]
-            noise = rng.normal(size=(BATCH, size, size, 3))
-            views.append(scale * noise + rng.normal(size=(BATCH, 1, 1, 3)))
-            matrices = np.zeros((BATCH, 2, 3))
-            matrices[:, (0, 1), (0, 1)] = rng.uniform(16, 40, (BATCH, 2))
-            matrices[:, :, 2] = rng.uniform(0, 16, (BATCH, 2))
-            maps.append(matrices)
+    for size in (LARGE, LARGE, *[SMALL] * small_views):
+        scale = np.linspace(0.3, 2.5, BATCH)[:, None, None, None]
+        noise = rng.normal(size=(BATCH, size, size, 3))
+        views.append(scale * noise + rng.normal(size=(BATCH, 1, 1, 3)))
+        matrices = np.zeros((BATCH, 2, 3))
+        matrices[:, (0, 1), (0, 1)] = rng.uniform(16, 40, (BATCH, 2))
+        matrices[:, :, 2] = rng.uniform(0, 16, (BATCH, 2))
+        maps.append(matrices)
     x = {
         "views": tuple(np.float32(view) for view in views),
         "view_to_source": tuple(np.float32(m) for m in maps),
@@ -186,14 +193,14 @@ class Batches(keras.utils.PyDataset):
         return self.batches[index]
 
 
-def batches(steps, small, batch_size, start=(0, 0), shard=(0, 1)):
+def batches(steps, small_views, batch_size, start=(0, 0), shard=(0, 1)):
     """What `view_batches` would do with the batches of some steps."""
     process, processes = shard
     share = batch_size // processes
     shares = [
         keras.tree.map_structure(
             lambda array: array[process * share : (process + 1) * share],
-            examples(step, small),
+            examples(step, small_views),
         )
         for step in steps
     ]
@@ -218,10 +225,10 @@ def normalize_halves(model):
             vars(layer)["call"] = in_halves(layer.call)
 
 
-def train(case, setup):
+def train(case, setup, traced):
     """Logs of two steps, first gradients, and weights, as arrays."""
     options = CASES[case]
-    small = options.get("small", False)
+    small_views = options.get("small_views", 0)
     keras.utils.set_random_seed(1)
     keras.config.set_dtype_policy(options.get("precision", "float32"))
     with setup.scope():
@@ -237,6 +244,7 @@ def train(case, setup):
         model.compile(
             optimizer,
             jit_compile=BACKEND == "jax",
+            run_eagerly=not traced,
             **options.get("compile", {}),
         )
     if case == "unsynchronized" and setup.replicas == 1:
@@ -246,7 +254,8 @@ def train(case, setup):
         [[0, 1]] if case == "executed" else [[0], [1]]
     ):
         make_batches = setup.batches(
-            lambda steps=steps, **kwargs: batches(steps, small, **kwargs), BATCH
+            lambda steps=steps, **kwargs: batches(steps, small_views, **kwargs),
+            BATCH,
         )
         data = make_batches()
         history = model.fit(
@@ -270,7 +279,7 @@ def train(case, setup):
 
 def error_of_uneven_shares(setup):
     """What training says to a batch of 15 for two devices."""
-    x, _ = examples(0, False)
+    x, _ = examples(0)
     if setup.processes == 2:
         share = 8 - setup.process
         x = keras.tree.map_structure(lambda array: array[:share], x)
@@ -278,7 +287,7 @@ def error_of_uneven_shares(setup):
         x = keras.tree.map_structure(lambda array: array[:15], x)
     keras.config.set_dtype_policy("float32")
     with setup.scope():
-        model = VICRegL(resnet(), alpha=1.0, expander_units=(8,))
+        model = VICRegL(shallow(), alpha=1.0, expander_units=(8,))
         model.compile("sgd", jit_compile=BACKEND == "jax")
     try:
         model.fit(x, batch_size=15, verbose=0)
@@ -291,7 +300,7 @@ def error_of_duplicates(setup):
     """What training says where both processes have the same examples."""
 
     def of_nobody(batch_size, start=(0, 0)):
-        return batches([0], False, batch_size // 2)
+        return batches([0], 0, batch_size // 2)
 
     keras.config.set_dtype_policy("float32")
     with setup.scope():
@@ -362,13 +371,28 @@ def count_jax(arrays, setup):
     return program.cost_analysis()["flops"], sum(sizes)
 
 
+def is_traced(case, setup):
+    """Whether a case is trained in graphs, which take TensorFlow far longer.
+
+    With `ALL_TESTS` all are. Otherwise one is on two devices, and what is of
+    two processes, where each operation of all devices would wait for the
+    others.
+    """
+    return (
+        BACKEND != "tensorflow"
+        or ALL_TESTS
+        or setup.processes > 1
+        or (setup.replicas > 1 and case == "resnet")
+    )
+
+
 def work(path, kind, cases):
     """What one process does; the first one writes."""
     setup = distribution.auto(kind)
     found = {"replicas": setup.replicas, "processes": setup.processes}
     for case in cases:
-        found.update(train(case, setup))
-    if setup.replicas == 2:
+        found.update(train(case, setup, is_traced(case, setup)))
+    if setup.replicas == 2 and (BACKEND, setup.processes) != ("tensorflow", 2):
         found["uneven"] = error_of_uneven_shares(setup)
     if setup.processes == 2:
         found["duplicates"] = error_of_duplicates(setup)
@@ -485,6 +509,7 @@ def run(folder, name, processes, devices, cases):
 
 def main():
     folder = pathlib.Path(sys.argv[1])
+    gc.freeze()  # not for collections of forks
     codes = {
         name: run(folder, name, *rest)
         for name, *rest in json.loads(sys.argv[2])

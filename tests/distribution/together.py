@@ -11,6 +11,7 @@ after the first.
 
 import atexit
 import contextlib
+import gc
 import json
 import os
 import pathlib
@@ -129,6 +130,7 @@ def together(folder, plan):
 
 def main():
     folder = pathlib.Path(sys.argv[1])
+    gc.freeze()  # not for collections of forks
     ended = {
         name: [together(folder / name, plan) for plan in plans]
         for name, plans in json.loads(sys.argv[2])

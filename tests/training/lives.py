@@ -15,6 +15,7 @@ that it is as a new process, without the seconds that imports take.
 """
 
 import functools
+import gc
 import json
 import os
 import pathlib
@@ -233,6 +234,7 @@ def live(folder, plan):
 def main():
     folder = pathlib.Path(sys.argv[1])
     write_raw_images(folder / "files")
+    gc.freeze()  # not for collections of forks
     codes = {
         name: [
             code_of(start(functools.partial(live, folder / name, plan)))

@@ -7,9 +7,8 @@ import json
 import pathlib
 import random
 import signal
-import subprocess
-import sys
 
+import forked
 import numpy as np
 import pytest
 from lives import EPOCHS, SAVE_FREQ, STEPS
@@ -41,13 +40,7 @@ def runs(tmp_path_factory):
     # Killed in the middle of the second epoch.
     trainings += [["raw", [None]], ["raw cut", [["step", STEPS + 5], None]]]
     script = pathlib.Path(__file__).with_name("lives.py")
-    result = subprocess.run(
-        [sys.executable, str(script), str(folder), json.dumps(trainings)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=600,
-    )
+    result = forked.run([script, folder, json.dumps(trainings)])
     assert result.returncode == 0, result.stderr
     codes = json.loads(result.stdout)
     assert codes["whole"] == codes["raw"] == [0], result.stderr
