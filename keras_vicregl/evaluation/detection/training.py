@@ -198,18 +198,21 @@ def train_detection(
 def _train(
     detector: Detector, batches: Iterable[detection_data.Batch]
 ) -> float:
-    """Trains on each batch once and returns the mean loss."""
+    """Trains on each batch once and returns the mean loss of all images."""
     network = detector.model
-    network.reset_metrics()
+    total, count = 0.0, 0
     for images, _, objects in batches:
         inputs, anchors = detector.inputs(images)
         targets = [
             assign(anchors, each.boxes, each.classes, ~is_counted(each))
             for each in objects
         ]
-        # Keras' own mean since the metrics have been reset.
+        # Older versions of Keras do not do this in `train_on_batch`.
+        network.reset_metrics()
         loss = network.train_on_batch(inputs, np.stack(targets))
-    return float(loss)
+        total += len(inputs) * float(loss)
+        count += len(inputs)
+    return total / count
 
 
 def _copied(backbone: keras.Model, frozen: bool) -> keras.Model:

@@ -143,18 +143,25 @@ def test_frozen_on_batches_with_crowds():
         {key: value[rows] for key, value in arrays.items()}
         for rows in (slice(0, 10), slice(10, 20))
     ]
-    result, _, losses = train_detection(
-        small_backbone(),
-        train,
-        iter(train),
-        num_classes=4,
-        frozen=True,
-        epochs=1,
-        learning_rate=1e-9,
-        smallest_score=0.0,
+    settings = {
+        "num_classes": 4,
+        "frozen": True,
+        "epochs": 1,
+        "learning_rate": 1e-9,
+        "smallest_score": 0.0,
         **SETTINGS,
+    }
+    result, _, losses = train_detection(
+        small_backbone(), train, iter(train), **settings
     )
-    assert 0 < losses[0] < np.inf
+    # The mean of its batches, which learn nothing from one another.
+    alone = [
+        train_detection(small_backbone(), [batch], iter([batch]), **settings)
+        for batch in train
+    ]
+    expected = np.mean([each.losses[0] for each in alone])
+    assert abs(alone[0].losses[0] - alone[1].losses[0]) > 1e-3 * expected
+    np.testing.assert_allclose(losses[0], expected, rtol=1e-5)
     # Nothing has been learnt: but for luck, nothing is found.
     assert result["ap"] < 0.1
     assert np.isnan(result["ap_class_3"])
