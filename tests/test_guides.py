@@ -24,6 +24,7 @@ RUN_ON = {
     "ablation_study": ["jax"],
     "distributed_pretraining": ["jax"],
     "export_and_use": ["tensorflow", "torch"],
+    "industrial_images": ["torch"],
     "local_features": ["torch"],
     "pretrain_your_own_data": ["torch"],
     "real_photographs": ["jax"],
@@ -34,6 +35,7 @@ RUN_ON = {
 LOOKED_AT = {
     "distributed_pretraining",
     "export_and_use",
+    "industrial_images",
     "pretrain_your_own_data",
     "your_own_loader",
 }
@@ -106,6 +108,15 @@ def test_pretrain_your_own_data(printed_by):
     ).groups()
     assert float(collapsed) < float(healthy) / 2
     assert "var 24.75\nlocal_var 49.50" in printed
+
+
+def test_industrial_images(printed_by):
+    printed = printed_by("industrial_images")
+    # Of the formula: a third of all cells, in every split.
+    assert printed.count("33 % defective") == 3
+    # What is exported takes raw values of 16 bits.
+    difference = re.search(r"largest difference for raw values: (\S+)", printed)
+    assert float(difference[1]) <= 1e-5
 
 
 def test_export_and_use(printed_by):
