@@ -82,11 +82,19 @@ def one_epoch_each(
     spec = batches.element_spec
     flat = tf.nest.flatten(spec)
     lasting = _Lasting(batches, beginning, steps)
+    # TensorFlow never forgets a function that a graph calls.
+    known = weakref.ref(lasting)
+
+    def made_at(epoch: tf.Tensor, step: tf.Tensor) -> list[tf.Tensor]:
+        alive = known()
+        if alive is None:
+            raise RuntimeError("The data set of these batches was let go.")
+        return alive.batch_at(epoch, step)
 
     def batch_at(epoch: tf.Tensor, step: tf.Tensor) -> Any:
         # Not a `numpy_function`, which would copy.
         made = tf.py_function(
-            lasting.batch_at, [epoch, step], [each.dtype for each in flat]
+            made_at, [epoch, step], [each.dtype for each in flat]
         )
         made = [
             tf.ensure_shape(value, each.shape)
@@ -100,7 +108,9 @@ def one_epoch_each(
             lambda step: batch_at(number, step)
         )
 
-    return position.begun().flat_map(one_epoch)
+    epochs = position.begun().flat_map(one_epoch)
+    epochs._lasting = lasting  # as long as there is a data set made of it
+    return epochs
 
 
 class _Lasting:
