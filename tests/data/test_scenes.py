@@ -317,7 +317,7 @@ def test_missing_scikit_learn_is_named(monkeypatch):
 
     scenes._load_sources.cache_clear()
     monkeypatch.setattr(builtins, "__import__", without_sklearn)
-    with pytest.raises(ImportError, match=r"keras-vicregl\[examples\]"):
+    with pytest.raises(ImportError, match="pip install scikit-learn pillow"):
         digit_scenes("train", 1)
 
 

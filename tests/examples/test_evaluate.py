@@ -145,7 +145,7 @@ def test_what_cannot_be(script, saved, tmp_path, monkeypatch, capsys):
     head = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
     head.save(tmp_path / "head.keras")
     for arguments, message in (
-        (["resnet5"], "no exported backbone at resnet5.*small_resnet"),
+        (["resnet5"], "no file 'resnet5'.*small_resnet"),
         ([saved, "--weights", "x"], "needs the name of a backb"),
         ([saved, "--protocols", "finetuning"], "be trained on"),
         (["small_resnet", "--options", "knn=3"], "not PROTOCOL.NAME"),
@@ -154,8 +154,8 @@ def test_what_cannot_be(script, saved, tmp_path, monkeypatch, capsys):
         (["small_resnet", "--limit", "0"], "--limit must be 1"),
         (["small_resnet", "--output", tmp_path], "is a folder, not a file"),
         (["small_resnet", "--weights", "no.pth"], "--weights: "),
-        ([tmp_path / "weights.pth"], "holds weights alone"),
-        ([tmp_path / "empty"], "must be a .keras or .onnx"),
+        ([tmp_path / "weights.pth"], "has weights alone"),
+        ([tmp_path / "empty"], "is a folder without a backbone.keras"),
         ([tmp_path / "head.keras"], "is no backbone"),
         (["small_resnet", "--protocols", "detection"], "needs --size"),
     ):

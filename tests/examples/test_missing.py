@@ -35,7 +35,7 @@ CASES = {
     "detection": (
         ["evaluate.py", "small_resnet", "--protocols", "knn", "detection"],
         ["pycocotools"],
-        r"needs pycocotools.*keras-vicregl\[detection\]",
+        r"needs pycocotools.*pip install pycocotools",
     ),
     "ONNX file": (
         ["evaluate.py", "backbone.onnx"],

@@ -78,7 +78,8 @@ def is_named(settings: argparse.Namespace) -> bool:
 def named_model(settings: argparse.Namespace, channels: int | None) -> Any:
     """A backbone by its name, for the channels of the images.
 
-    Published weights of RGB become those of other channels.
+    Published weights of RGB become those of other channels; without weights
+    they are random, the same in each call.
 
     Args:
         settings: with `model` and `weights`.
@@ -87,8 +88,12 @@ def named_model(settings: argparse.Namespace, channels: int | None) -> Any:
     Raises:
         UsageError: if there are no such weights.
     """
+    import keras
+
     from keras_vicregl.models.backbones import backbone
 
+    if not settings.weights:
+        keras.utils.set_random_seed(0)
     options: dict[str, Any] = {}
     if channels not in (None, 3):
         options["input_shape"] = (None, None, channels)
