@@ -5,6 +5,7 @@ import functools
 
 import keras
 import numpy as np
+from xla_options import knows_fusion_emitters
 
 BACKEND = keras.backend.backend()
 
@@ -16,10 +17,9 @@ FASTEST = BACKEND == "jax"
 MODES = (False,) if BACKEND == "torch" else (False, True)
 
 # Compiling is nearly all the time a test takes; this makes a fifth of it.
-_QUICK_COMPILATION = {
-    "xla_backend_optimization_level": 0,
-    "xla_cpu_use_fusion_emitters": False,
-}
+_QUICK_COMPILATION = {"xla_backend_optimization_level": 0}
+if knows_fusion_emitters():
+    _QUICK_COMPILATION["xla_cpu_use_fusion_emitters"] = False
 
 
 @contextlib.contextmanager

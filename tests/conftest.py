@@ -2,6 +2,8 @@
 
 import os
 
+from xla_options import knows_fusion_emitters
+
 # One thread: the shapes here are tiny, and PyTorch and TensorFlow in one
 # process fight over cores otherwise.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -16,8 +18,10 @@ if "ALL_TESTS" not in os.environ:
 os.environ.setdefault(
     "XLA_FLAGS",
     "--xla_backend_optimization_level=0"
-    + " --xla_cpu_use_fusion_emitters=false"
-    " --xla_llvm_disable_expensive_passes=true"
+    + (
+        " --xla_llvm_disable_expensive_passes=true"
+        + " --xla_cpu_use_fusion_emitters=false" * knows_fusion_emitters()
+    )
     * (os.environ.get("KERAS_BACKEND") == "jax"),
 )
 
