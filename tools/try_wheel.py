@@ -20,7 +20,7 @@ import tempfile
 import venv
 
 # What a machine without TensorFlow installs beside the wheel.
-WITHOUT_TENSORFLOW = ("keras>=3.15.1,<4", "numpy>=2.0,<3", "pillow>=10")
+WITHOUT_TENSORFLOW = ("keras>=3.12.4,<4", "numpy>=2.0,<3", "pillow>=10")
 PACKAGES = {"jax": ("jax",), "torch": ("torch==2.13.0",), "tensorflow": ()}
 
 PROGRAM = """
