@@ -29,8 +29,7 @@ def test_weights_of_rgb_for_other_channels(tmp_path, capsys):
     found = named(2, str(tmp_path / "model.pth"))
     assert "the mean of the weights" in capsys.readouterr().out
     kernel, expected = (m.get_weights()[0] for m in (found, model))
-    # Two channels of the same values give what three gave: sums of three
-    # numbers of 0.3 at most, in float32.
+    # Two channels of the same values give what three gave.
     expected = expected.mean(axis=2, keepdims=True) * 3 / 2
     # Sums of three in float32, of which some nearly cancel.
     np.testing.assert_allclose(kernel[:, :, :1], expected, rtol=0, atol=1e-7)
