@@ -14,6 +14,7 @@ CLASSES = (
     "bicyclist",
 )
 IGNORE = 11
+HEAD_EPOCHS = 20
 
 
 def read_frames(folder, split):
@@ -43,3 +44,31 @@ def percentages(figures):
         names.get(name, name): round(100 * float(value), 3)
         for name, value in figures.items()
     }
+
+
+def frozen(backbone, train, test, seed, **options):
+    """Figures of a linear head on the frozen feature map.
+
+    Args:
+        backbone: maps images to one feature map.
+        train: what `read_frames` returns.
+        test: as `train`.
+        seed: of the head's weights and batches.
+        **options: of `extract_features`.
+    """
+    from keras_vicregl.evaluation import evaluate_segmentation, extract_features
+
+    features = [
+        extract_features(backbone, data, **options) for data in (train, test)
+    ]
+    # A quarter of the pixels makes the same head in a quarter of the time.
+    masks = features[0]["segmentation_masks"][:, 1::2, 1::2]
+    return evaluate_segmentation(
+        None,
+        {**features[0], "segmentation_masks": masks},
+        features[1],
+        num_classes=len(CLASSES),
+        ignore_label=IGNORE,
+        epochs=HEAD_EPOCHS,
+        seed=seed,
+    )

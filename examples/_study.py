@@ -159,6 +159,32 @@ def check_same(path, option, there, asked):
         )
 
 
+def is_done(path, arguments):
+    """Whether a run is stored; one that was made otherwise is an error.
+
+    Args:
+        path: of the stored run.
+        arguments: with `split`, and with `epochs` where they were given.
+    """
+    run = stored_run(path)
+    if run is None:
+        return False
+    check_same(path, "--split", run["split"], arguments.split)
+    if arguments.epochs:
+        epochs = run["recipe"]["epochs"]
+        check_same(path, "--epochs", epochs, arguments.epochs)
+    return True
+
+
+def settings_of(recipe):
+    """A recipe as plain data, without its words for people."""
+    return {
+        name: value
+        for name, value in recipe.to_dict().items()
+        if name not in ("time", "accuracy")
+    }
+
+
 def store(result, path):
     """Writes JSON to another name first, so that none is ever half written."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -40,7 +40,14 @@ import pathlib
 import time
 
 from _agreement import agreement
-from _camvid import CLASSES, IGNORE, percentages, read_frames
+from _camvid import (
+    CLASSES,
+    HEAD_EPOCHS,
+    IGNORE,
+    frozen,
+    percentages,
+    read_frames,
+)
 from _photograph_pictures import draw
 from _photograph_tables import (
     SUPERVISED,
@@ -51,10 +58,11 @@ from _photograph_tables import (
 from _settings import check_installed, told
 from _study import (
     METHODS,
-    check_same,
+    is_done,
     pretrained,
     read_results,
     rounded,
+    settings_of,
     store,
     stored_run,
     study_parser,
@@ -94,7 +102,6 @@ TRAINING = {
     "scales": (0.75, 1.5),
 }
 ITERATIONS = {"supervised": 1000, "labels": 500}
-HEAD_EPOCHS = 20
 # In pictures: methods by their short names.
 DRAWN = {"random": "random", "vicreg": "VICReg", "both": "VICRegL"}
 
@@ -123,24 +130,6 @@ def parse_arguments():
     if arguments.camvid is None and not arguments.table:
         parser.error("the folder of CamVid is needed, but for --table")
     return arguments
-
-
-def frozen(backbone, train, test, seed):
-    """Figures of a linear head on the frozen feature map."""
-    from keras_vicregl.evaluation import evaluate_segmentation, extract_features
-
-    features = [extract_features(backbone, data) for data in (train, test)]
-    # A quarter of the pixels makes the same head in a quarter of the time.
-    masks = features[0]["segmentation_masks"][:, 1::2, 1::2]
-    return evaluate_segmentation(
-        None,
-        {**features[0], "segmentation_masks": masks},
-        features[1],
-        num_classes=len(CLASSES),
-        ignore_label=IGNORE,
-        epochs=HEAD_EPOCHS,
-        seed=seed,
-    )
 
 
 def trained(backbone, train, test, seed, iterations):
@@ -178,32 +167,13 @@ def model_of(method, seed, arguments, frames):
     ), recipe
 
 
-def is_done(path, arguments):
-    """Whether a run is stored; one that was made otherwise is an error."""
-    run = stored_run(path)
-    if run is None:
-        return False
-    check_same(path, "--split", run["split"], arguments.split)
-    if arguments.epochs:
-        epochs = run["recipe"]["epochs"]
-        check_same(path, "--epochs", epochs, arguments.epochs)
-    return True
-
-
 def keep(result, recipe, figures, path, arguments, start):
     """Stores a run with what all have, and says so."""
-    settings = recipe.replace(
-        epochs=arguments.epochs or recipe.epochs
-    ).to_dict()
+    recipe = recipe.replace(epochs=arguments.epochs or recipe.epochs)
     result = {
         **result,
         "split": arguments.split,
-        # Without its words for people.
-        "recipe": {
-            name: value
-            for name, value in settings.items()
-            if name not in ("time", "accuracy")
-        },
+        "recipe": settings_of(recipe),
         "figures": percentages(figures),
         **surroundings(),
     }

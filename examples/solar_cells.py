@@ -32,13 +32,13 @@ import time
 from _elpv import even, part, read_cells
 from _settings import told
 from _study import (
-    check_same,
+    is_done,
     pretrained,
     read_results,
     rounded,
+    settings_of,
     spread,
     store,
-    stored_run,
     study_parser,
     surroundings,
 )
@@ -209,12 +209,7 @@ def figures_of(backbone, recipe, train, test, seed):
 def run(method, seed, arguments, cells):
     """Trains, judges and stores one run."""
     path = arguments.results / f"{method}-{seed}.json"
-    done = stored_run(path)
-    if done is not None:
-        check_same(path, "--split", done["split"], arguments.split)
-        if arguments.epochs:
-            epochs = done["recipe"]["epochs"]
-            check_same(path, "--epochs", epochs, arguments.epochs)
+    if is_done(path, arguments):
         return
     from keras_vicregl.data import load
 
@@ -254,12 +249,7 @@ def run(method, seed, arguments, cells):
                 "train": len(train["labels"]),
                 "test": len(test["labels"]),
             },
-            # Without its words for people.
-            "recipe": {
-                name: value
-                for name, value in recipe.to_dict().items()
-                if name not in ("time", "accuracy")
-            },
+            "recipe": settings_of(recipe),
             "supervised": {"rate": RATE, "passes": PASSES},
             "finetuning": {**FINETUNING, "fraction": FRACTION, "size": SIDE},
             "figures": figures,

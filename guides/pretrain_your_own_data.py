@@ -142,7 +142,7 @@ Views of 32 x 64 px give 4 x 8 positions, and the model does the rest.
 
 Where there are few positions, lower `num_matches`, the number of pairs that
 the location criterion keeps. Its default, `(20, 4)`, is for maps of 7 x 7; this
-is the recipe for CIFAR-10, whose maps are 4 x 4:
+is the recipe for CIFAR-10, whose maps are 3 x 3:
 """
 
 print(RECIPES["cifar10"].model["num_matches"])

@@ -63,7 +63,9 @@ def test_views_take_overrides():
     assert [group.count for group in views.groups] == [2, 6]
 
 
-@pytest.mark.parametrize("name", ["stl10", "cifar10", "scenes"])
+@pytest.mark.parametrize(
+    "name", ["stl10", "cifar10", "cifar10_resnet18", "camvid", "scenes"]
+)
 def test_small_recipes_have_more_positions_than_they_match(name):
     recipe = RECIPES[name]
     (group,) = recipe.views["groups"]
@@ -75,7 +77,9 @@ def test_small_recipes_have_more_positions_than_they_match(name):
     )
     assert (height, width) == {
         "stl10": (6, 6),
-        "cifar10": (4, 4),
+        "cifar10": (3, 3),
+        "cifar10_resnet18": (4, 4),
+        "camvid": (8, 8),
         "scenes": (6, 6),
     }[name]
     assert max(recipe.model.get("num_matches", (20, 4))) < height * width

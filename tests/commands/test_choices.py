@@ -29,21 +29,23 @@ from keras_vicregl.views import MultiView
 @pytest.mark.parametrize(
     ("count", "side", "accelerator", "recipe"),
     [
-        (50_000, 32, True, "cifar10"),
+        (50_000, 32, True, "cifar10_resnet18"),
         (5_000, 96, True, "stl10"),
         (200, 375, True, "camvid"),
         (1_000_000, 375, True, "resnet50_one_gpu"),
         (1_000_000, 375, False, "camvid"),
         (50_000, 32, False, "cifar10"),
+        (5_000, 96, False, "stl10"),
     ],
 )
 def test_a_recipe_by_size_and_number(count, side, accelerator, recipe):
     chosen = choice.choose(count, side, accelerator)
     assert chosen.recipe == recipe
     assert str(side) in chosen.why
-    if recipe in ("cifar10", "stl10"):
-        model = chosen.model.get("backbone")
-        assert model == (None if accelerator else "small_resnet")
+    if side < 100 and not accelerator:
+        backbone = chosen.model.get("backbone", RECIPES[recipe].backbone)
+        assert backbone == "small_resnet"
+        assert chosen.precision == "float32"
     views = RECIPES[recipe].make_views()
     # Views are not larger than the images they are of, by much.
     assert views.groups[0].size[0] <= 1.5 * side

@@ -66,15 +66,18 @@ def choose(count: int, side: int, accelerator: bool) -> Choice:
     'resnet50_one_gpu'
     """
     size = f"images of about {side} pixels (median of the shorter side)"
-    small: dict[str, Any] = {}
-    if side <= MIDDLE and not accelerator:
-        # ResNet-34 would take days, and bfloat16 is no gain there.
-        small = {"model": {"backbone": "small_resnet"}, "precision": "float32"}
-        size += "; on a CPU with a small network"
+    # Few CPUs compute in bfloat16.
+    on_cpu: dict[str, Any] = {} if accelerator else {"precision": "float32"}
+    if side <= SMALL and accelerator:
+        return Choice("cifar10_resnet18", f"for {size}")
     if side <= SMALL:
-        return Choice("cifar10", f"for {size}", **small)
+        return Choice("cifar10", f"for {size} on a CPU", **on_cpu)
     if side <= MIDDLE:
-        return Choice("stl10", f"for {size}", **small)
+        if not accelerator:
+            # ResNet-34 would take days.
+            on_cpu["model"] = {"backbone": "small_resnet"}
+            size += "; on a CPU with a small network"
+        return Choice("stl10", f"for {size}", **on_cpu)
     if count < MANY:
         return Choice(
             "camvid",
