@@ -1,4 +1,4 @@
-"""CIFAR-10: classification after VICReg and VICRegL, and a step to segmentation.
+"""CIFAR-10: classification after VICReg and VICRegL, and transfer to CamVid.
 
     python examples/cifar10.py                      # from TFDS, 3 seeds
     python examples/cifar10.py CIFAR --methods both --seeds 0
@@ -18,9 +18,9 @@ CamVid's train and judged on those of test. They have seen no frame before.
 
 What a run has found - settings, logs of its epochs, figures, seconds of the
 clock and of the processor, versions and hardware - is kept in
-`guides/results/cifar10/` and `guides/results/cifar10_camvid/`, a file a run, and
-left alone if it is there. Interrupted runs go on from their last checkpoint, in
-`runs/cifar10/`. Nothing was chosen by the test split: see `--split val`, for
+`guides/results/cifar10/` and `guides/results/cifar10_camvid/`, a file a run,
+and left alone if it is there. Interrupted runs go on from their last checkpoint,
+in `runs/cifar10/`. Nothing was chosen by the test split: see `--split val`, for
 which a tenth of train is set aside, in pretraining too, and whose results are
 kept elsewhere with `--results`.
 """
@@ -174,14 +174,14 @@ def transfer_folder(results):
     return results.with_name(f"{results.name}_camvid")
 
 
-def table(results, names):
-    """Markdown: mean and standard deviation over seeds, and the time.
+def table(results, names, timed=False):
+    """Markdown: mean and standard deviation over seeds.
 
     Args:
         results: what `read_results` returns.
         names: of figures, with their titles.
+        timed: whether the time of training is shown.
     """
-    timed = any("training_cpu_seconds" in run for run in sum([*results.values()], []))
     titles = [*names.values(), *(["CPU time"] if timed else [])]
     lines = [
         "| backbone | seeds | " + " | ".join(titles) + " |",
@@ -205,8 +205,12 @@ def table(results, names):
     return "\n".join(lines)
 
 
-def classes_table():
-    return table(read_results(RESULTS), FIGURES)
+def print_tables(folder):
+    """Those of the studies of which there are results."""
+    print(table(read_results(folder), FIGURES, timed=True))
+    transferred = read_results(transfer_folder(folder))
+    if transferred:
+        print("\n" + table(transferred, TRANSFERRED))
 
 
 def parse_arguments():
@@ -247,10 +251,7 @@ def main():
             for seed in arguments.seeds:
                 for method in arguments.methods:
                     run(method, seed, arguments, images, frames)
-    print(table(read_results(arguments.results), FIGURES))
-    transferred = read_results(transfer_folder(arguments.results))
-    if transferred:
-        print("\n" + table(transferred, TRANSFERRED))
+    print_tables(arguments.results)
 
 
 if __name__ == "__main__":

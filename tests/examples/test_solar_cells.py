@@ -5,7 +5,6 @@ import itertools
 import json
 
 import _elpv
-import keras
 import numpy as np
 import pytest
 import solar_cells as study
@@ -78,9 +77,6 @@ def test_stored_runs_are_those_of_the_guide():
             assert set(run["figures"]) == set(study.FIGURES)
 
 
-@pytest.mark.skipif(
-    keras.backend.backend() != "tensorflow", reason="once is enough"
-)
 def test_a_run_is_stored_and_left_alone(tmp_path, monkeypatch, capsys):
     cells = _elpv.stand_in(96, 32)
     monkeypatch.setattr(study, "PASSES", 1)
