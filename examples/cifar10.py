@@ -19,10 +19,10 @@ CamVid's train and judged on those of test. They have seen no frame before.
 What a run has found - settings, logs of its epochs, figures, seconds of the
 clock and of the processor, versions and hardware - is kept in
 `guides/results/cifar10/` and `guides/results/cifar10_camvid/`, a file a run,
-and left alone if it is there. Interrupted runs go on from their last checkpoint,
-in `runs/cifar10/`. Nothing was chosen by the test split: see `--split val`, for
-which a tenth of train is set aside, in pretraining too, and whose results are
-kept elsewhere with `--results`.
+and left alone if it is there. Interrupted runs go on from their last
+checkpoint, in `runs/cifar10/`. Nothing was chosen by the test split: see
+`--split val`, for which a tenth of train is set aside, in pretraining too, and
+whose results are kept elsewhere with `--results`.
 """
 
 import functools
