@@ -13,7 +13,6 @@ from keras_vicregl.checkpoints._onnx import (
     write_by_torch,
 )
 from keras_vicregl.checkpoints._preprocessing import normalized
-from keras_vicregl.checkpoints.conversion import save_checkpoint
 from keras_vicregl.views.normalization import Normalization
 
 
@@ -128,13 +127,9 @@ def _write_keras(endpoints: Endpoints, path: pathlib.Path) -> None:
     endpoints.feature_map.save(path)
 
 
-def _write_pth(endpoints: Endpoints, path: pathlib.Path) -> None:
-    save_checkpoint(endpoints.feature_map, path)
-
-
+# Of what computes; `save_checkpoint` writes a state dict.
 WRITERS = {
     "saved_model": _write_saved_model,
     "onnx": _write_onnx,
     "keras": _write_keras,
-    "pth": _write_pth,
 }

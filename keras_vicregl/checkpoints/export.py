@@ -18,6 +18,8 @@ from keras_vicregl.checkpoints._formats import (
 )
 from keras_vicregl.checkpoints._onnx import NotExportableError
 from keras_vicregl.checkpoints._writers import WRITERS, endpoints_of
+from keras_vicregl.checkpoints.conversion import save_checkpoint
+from keras_vicregl.checkpoints.layouts import check_layout
 from keras_vicregl.models.backbones.adapter import channels_come_first
 from keras_vicregl.models.backbones.copies import float32_copy, float32_policy
 from keras_vicregl.models.backbones.normalization import (
@@ -38,6 +40,7 @@ def export(
     mean: tuple[float, ...] | None = None,
     std: tuple[float, ...] | None = None,
     value_range: ValueRange | None = None,
+    layout: str = "published",
 ) -> None:
     """Writes a backbone for inference, whatever the Keras backend.
 
@@ -55,8 +58,8 @@ def export(
       holds weights alone, of a `ResNet` or `ConvNeXt` of this package, under
       the names of torchvision and of the published ConvNeXt code:
       `torchvision.models.resnet50().load_state_dict(weights, strict=False)`
-      takes all of it and misses its classifier, `fc`. `save_checkpoint` gives
-      a ConvNeXt the names of torchvision or timm.
+      takes all of it and misses its classifier, `fc`. `layout` gives a
+      ConvNeXt the names of torchvision or timm.
 
     All are in float32, whatever the dtype policy of the backbone: they give
     what a float32 copy of it gives. (`backbone.save` keeps its policy.)
@@ -89,6 +92,7 @@ def export(
         value_range: of the images, as `MultiView` has it; used in
             preprocessing. By default that of the views that the backbone was
             trained on.
+        layout: of a state dict: whose names it has, as in `to_state_dict`.
 
     Raises:
         FileExistsError: if `path` exists and is something else.
@@ -98,7 +102,8 @@ def export(
             package's.
         ValueError: if the format is unknown, or the backbone has no single
             feature map, weights that are not finite, layers that cannot be
-            made again in float32, or some that PyTorch cannot write as ONNX.
+            made again in float32, or some that PyTorch cannot write as ONNX;
+            if there is no such layout, or the format has none.
 
     Example:
 
@@ -111,6 +116,12 @@ def export(
     check_export(path, format)
     format = format_of(path, format)
     writers = writers_of(format)
+    check_layout(layout)
+    if layout != "published" and format != "pth":
+        raise ValueError(
+            f"`layout={layout!r}` is of .pth files; {str(path)!r} has the "
+            f"format {format!r}."
+        )
     _check_backbone(backbone, format, preprocessing)
     if preprocessing:
         warn_of_own_layers(backbone)
@@ -137,7 +148,9 @@ def export(
         dir=path.parent, prefix=f".{path.name}-"
     ) as folder:
         complete = pathlib.Path(folder, path.name)
-        if writers[0] == keras.backend.backend():
+        if format == "pth":
+            save_checkpoint(backbone, complete, layout=layout)
+        elif writers[0] == keras.backend.backend():
             try:
                 with float32_policy():
                     endpoints = endpoints_of(backbone, **settings)

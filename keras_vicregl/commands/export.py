@@ -7,7 +7,9 @@
 MODEL is a .keras file, or the folder of a run that has one. Without a suffix
 PATH is a SavedModel with the signatures `serve` (feature map), `pooled` and
 `pyramid`. Models take images as they are in files and normalise them
-themselves, unless --raw; a .pth file has weights alone, for torchvision.
+themselves, unless --raw. A .pth file has weights alone, under the names of
+torchvision's ResNets or, of a ConvNeXt, of the published code; --layout gives
+it those of torchvision's or timm's ConvNeXts.
 """
 
 from __future__ import annotations
@@ -26,17 +28,25 @@ from keras_vicregl.commands.problems import UsageError
 from keras_vicregl.commands.starting import BACKENDS, quiet, start
 
 SUMMARY = "a backbone as SavedModel, ONNX, .pth or .keras"
+# Of `keras_vicregl.checkpoints.layouts`, whose import takes seconds.
+LAYOUTS = ("published", "torchvision", "timm")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Those of this command."""
     add = parser.add_argument
     add("model", metavar="MODEL", help="a .keras file with a backbone")
-    add("path", metavar="PATH", help="to write: NAME, NAME.onnx or NAME.keras")
+    add("path", metavar="PATH", help="to write: NAME, or with a suffix")
     add(
         "--raw",
         action="store_true",
         help="take images that are normalised already, as float32",
+    )
+    add(
+        "--layout",
+        choices=LAYOUTS,
+        default="published",
+        help="whose names a .pth file has; by default published",
     )
     add("--backend", choices=BACKENDS)
 
@@ -51,11 +61,15 @@ def run(arguments: argparse.Namespace) -> None:
     )
 
     path = keras_file(arguments.model)
+    is_weights = arguments.path.endswith(".pth")
+    if arguments.layout != "published" and not is_weights:
+        raise UsageError(
+            f"--layout is of .pth files; received PATH {arguments.path}."
+        )
     with as_usage("PATH"):
         check_export(arguments.path)
     check_output(pathlib.Path(arguments.path), "the export")
     model = load_keras(path)
-    is_weights = arguments.path.endswith(".pth")
     raw = arguments.raw or is_weights
     if takes_integers(model):
         if not raw:
@@ -67,7 +81,12 @@ def run(arguments: argparse.Namespace) -> None:
         with as_usage("MODEL"):
             model = as_feature_map(model, arguments.model)
     with quiet(), written(pathlib.Path(arguments.path), "the export"):
-        export(model, arguments.path, preprocessing=not raw)
+        export(
+            model,
+            arguments.path,
+            preprocessing=not raw,
+            layout=arguments.layout,
+        )
     normalises = takes_integers(model) or not raw
     images = (
         "images as they are in files" if normalises else "normalised images"

@@ -17,7 +17,12 @@ import seeded_weights
 from seeded_weights import GOLDENS, run
 
 from keras_vicregl import VICRegL, backbone
-from keras_vicregl.checkpoints import check_export, export, load_backbone
+from keras_vicregl.checkpoints import (
+    check_export,
+    export,
+    load_backbone,
+    to_state_dict,
+)
 from keras_vicregl.models.backbones import (
     ConvNeXt,
     ConvNeXtTiny,
@@ -456,6 +461,25 @@ def test_a_state_dict_is_of_our_backbones_and_weights_alone(small, tmp_path):
         export(other, tmp_path / "other.pth")
     with pytest.raises(ValueError, match="weights alone"):
         export(small, tmp_path / "small.pth", preprocessing=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_state_dict_with_the_names_of_timm(tmp_path):
+    torch = pytest.importorskip("torch")
+    model = ConvNeXt(depths=(1,), widths=(8,))
+    export(model, tmp_path / "backbone.pth", layout="timm")
+    found = torch.load(tmp_path / "backbone.pth", weights_only=True)
+    expected = to_state_dict(model, layout="timm")
+    assert list(found) == list(expected)
+    for key, value in expected.items():
+        np.testing.assert_array_equal(found[key].numpy(), value)
+
+
+def test_a_layout_is_of_state_dicts(small, tmp_path):
+    with pytest.raises(ValueError, match="`layout='timm'` is of [.]pth files"):
+        export(small, tmp_path / "backbone.keras", layout="timm")
+    with pytest.raises(ValueError, match="`layout` must be one of"):
+        export(small, tmp_path / "backbone.keras", layout="torch")
     assert not list(tmp_path.iterdir())
 
 

@@ -5,7 +5,10 @@ import numpy as np
 import pytest
 
 from keras_vicregl import backbone
+from keras_vicregl.checkpoints import layouts, to_state_dict
+from keras_vicregl.commands.export import LAYOUTS
 from keras_vicregl.commands.main import main
+from keras_vicregl.models.backbones import ConvNeXt
 from keras_vicregl.models.backbones.normalization import learn_normalization
 from keras_vicregl.views import MultiView
 
@@ -56,6 +59,22 @@ def test_what_evaluate_and_embed_cannot_know(tmp_path, capsys):
         ]
     )
     assert "--preprocessed" not in capsys.readouterr().out
+
+
+def test_names_of_a_state_dict(tmp_path, capsys):
+    torch = pytest.importorskip("torch")
+    network = ConvNeXt(depths=(1,), widths=(8,))
+    network.save(tmp_path / "network.keras")
+    command = ["export", str(tmp_path / "network.keras"), "--layout", "timm"]
+    assert main([*command, str(tmp_path / "backbone.pth")]) == 0
+    found = torch.load(tmp_path / "backbone.pth", weights_only=True)
+    assert list(found) == list(to_state_dict(network, layout="timm"))
+    with pytest.raises(SystemExit) as end:
+        main([*command, "served"])
+    assert end.value.code == 2
+    said = capsys.readouterr().err
+    assert "--layout is of .pth files; received PATH served." in said
+    assert LAYOUTS == layouts.LAYOUTS
 
 
 @pytest.mark.parametrize(
