@@ -476,7 +476,7 @@ def test_a_state_dict_with_the_names_of_timm(tmp_path):
 
 
 def test_a_layout_is_of_state_dicts(small, tmp_path):
-    with pytest.raises(ValueError, match="`layout='timm'` is of [.]pth files"):
+    with pytest.raises(ValueError, match=r"`layout='timm'` is of \.pth"):
         export(small, tmp_path / "backbone.keras", layout="timm")
     with pytest.raises(ValueError, match="`layout` must be one of"):
         export(small, tmp_path / "backbone.keras", layout="torch")
