@@ -133,6 +133,7 @@ _ONCE = {
     "test_load_options.py",
     "test_main.py",
     "test_mask_labels.py",
+    "test_masked_arrays.py",
     "test_missing.py",
     "test_other_batches.py",
     "test_own_source.py",

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from keras_vicregl._warnings import warn
-from keras_vicregl.data.decoding.forms import Form, check_finite
+from keras_vicregl.data.decoding.forms import Form, check_finite, unmasked
 from keras_vicregl.views.keys import IMAGES, NO_LABEL
 from keras_vicregl.views.values import (
     DTYPES,
@@ -114,6 +114,8 @@ def check_example(
             f"`example` must return {', '.join(map(repr, keys))}, of which "
             f"{', '.join(map(repr, missing))} are missing"
         )
+    for key in keys:
+        unmasked(example[key], f"{key!r} of `example`")
     image = np.asarray(example[IMAGES])
     received = f"not {image.dtype} of shape {image.shape}"
     if image.ndim != 3 or image.dtype.name not in DTYPES:

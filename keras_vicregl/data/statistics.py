@@ -10,6 +10,7 @@ import numpy as np
 from keras_vicregl._warnings import warn
 from keras_vicregl.data._checks import check_images, check_integer
 from keras_vicregl.data._values import Values, values_of
+from keras_vicregl.data.decoding.forms import unmasked
 from keras_vicregl.data.sources.arrays import ArraySource, from_arrays
 from keras_vicregl.data.sources.image_source import ImageSource
 from keras_vicregl.data.sources.subset import subset
@@ -162,7 +163,7 @@ def _chunks(data: Any, examples: int | None) -> Iterator[np.ndarray]:
                     f"the keys {sorted(images)}"
                 )
             images = images[IMAGES]
-        images = np.asarray(images)
+        images = unmasked(images, IMAGES)
         images = images[None] if images.ndim == 3 else images
         if images.dtype.kind == "f":
             images = images.astype("float32")

@@ -459,7 +459,7 @@ def _as_source(data: Any) -> ImageSource:
     if isinstance(data, ImageSource):
         return data
     if isinstance(data, Mapping):
-        arrays = {key: native(value) for key, value in data.items()}
+        arrays = {key: native(value, key) for key, value in data.items()}
         if IMAGES in arrays:
             _check_rank(arrays[IMAGES].shape[1:])
             return ArraySource(arrays)

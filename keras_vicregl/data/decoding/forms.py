@@ -70,14 +70,35 @@ def as_image(value: Any, what: str) -> np.ndarray:
         In the byte order of the machine; not copied where it need not be.
 
     Raises:
-        ValueError: if it is no image, or has values that are not finite.
+        ValueError: if it is no image, or has values that are masked or not
+            finite.
     """
-    array = np.asarray(value)
+    array = unmasked(value, what)
     form_of(array.shape, array.dtype, what)
     array = array.astype(array.dtype.newbyteorder("="), copy=False)
     array = array[..., None] if array.ndim == 2 else array
     check_finite(array)
     return array
+
+
+def unmasked(value: Any, what: str) -> np.ndarray:
+    """An array, not copied if it is one.
+
+    Args:
+        value: an array, or what becomes one.
+        what: what it is called where something in it is masked.
+
+    Raises:
+        ValueError: if it is a masked array of NumPy, as readers of rasters
+            give, with anything masked, which would be taken for values.
+    """
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        count = int(np.ma.count_masked(value))
+        raise ValueError(
+            f"{what} must have no masked values, and {count} of {value.size} "
+            "are: fill them, as .filled(0) does, or leave such images out"
+        )
+    return np.asarray(value)
 
 
 def check_finite(image: np.ndarray) -> None:

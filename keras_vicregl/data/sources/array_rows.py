@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from keras_vicregl.data.decoding.forms import unmasked
+
 if TYPE_CHECKING:
     import tensorflow as tf
 
@@ -54,14 +56,17 @@ class ArrayRows:
         return np.asarray(self[:], dtype)
 
 
-def native(array: Any) -> Any:
+def native(array: Any, name: str = "the array") -> Any:
     """An array in the byte order of the machine, not copied as a whole.
 
     Files may have another one, TIFF and FITS often.
+
+    Raises:
+        ValueError: if something in it is masked.
     """
     if isinstance(array, ArrayRows):
         return array
-    array = np.asarray(array)
+    array = unmasked(array, name)
     if array.dtype.isnative or not array.ndim:
         return array
     return ArrayRows(array, np.arange(len(array)))

@@ -60,7 +60,7 @@ def as_dataset(arrays: Mapping[str, np.ndarray]) -> tf.data.Dataset:
     count = common_length(arrays)
     # Not on a GPU, where they would stay.
     with tf.device("cpu"):
-        read = row_reader({k: native(v) for k, v in arrays.items()})
+        read = row_reader({k: native(v, k) for k, v in arrays.items()})
         return tf.data.Dataset.range(count).map(read)
 
 
@@ -184,7 +184,7 @@ def from_arrays(
             f"the keys {sorted(arrays)}"
         )
     _warn_of_keys(arrays)
-    arrays = {key: native(value) for key, value in arrays.items()}
+    arrays = {key: native(value, key) for key, value in arrays.items()}
     common_length(arrays)
     shape = arrays[IMAGES].shape
     check_images(shape, arrays[IMAGES].dtype)

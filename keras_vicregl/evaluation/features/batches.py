@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from keras_vicregl.data.decoding.forms import unmasked
+
 Data = Mapping[str, Any] | Iterable[Any]
 
 
@@ -95,7 +97,7 @@ def _as_arrays(batch: Any) -> dict[str, np.ndarray]:
             "Images to evaluate on must come as a dictionary with 'images'. "
             f"Received: {received}"
         )
-    arrays = {key: np.asarray(value) for key, value in batch.items()}
+    arrays = {key: unmasked(value, key) for key, value in batch.items()}
     images = arrays["images"]
     if images.ndim != 4:
         raise ValueError(
