@@ -2,6 +2,7 @@
 
 import argparse
 import functools
+import itertools
 import json
 
 import cifar10 as study
@@ -135,3 +136,17 @@ def test_runs_are_stored_and_not_run_again(
     arguments.epochs = 4
     with pytest.raises(SystemExit, match="made with --epochs 3, not 4"):
         study.run("both", 0, arguments, never, never)
+
+
+def test_stored_runs_are_of_the_recipe():
+    """And of the same seeds on both sets."""
+    stored = study.read_results(study.RESULTS)
+    transferred = study.read_results(study.transfer_folder(study.RESULTS))
+    assert list(stored) == list(transferred) == list(study.METHODS)
+    for runs in (stored, transferred):
+        for run in itertools.chain(*runs.values()):
+            assert run["split"] == "test"
+            assert run["recipe"] == study.settings_of(RECIPES["cifar10"])
+    for method, runs in stored.items():
+        seeds = [run["seed"] for run in runs]
+        assert seeds == [run["seed"] for run in transferred[method]]
