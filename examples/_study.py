@@ -66,6 +66,18 @@ def study_parser(description, results, runs):
     return parser
 
 
+def add_run_options(parser):
+    """Options of studies of which a part of train may be judged on."""
+    add = parser.add_argument
+    add("--epochs", type=int, help="of pretraining; by default the recipe's")
+    add(
+        "--split",
+        default="test",
+        choices=("val", "test"),
+        help="what is judged on",
+    )
+
+
 def pretrained(recipe, method, seed, epochs, folder, source):
     """The model after pretraining, the logs of epochs, and the seconds.
 
@@ -159,6 +171,38 @@ def check_same(path, option, there, asked):
         )
 
 
+def classified(backbone, train, test, seed, **options):
+    """Accuracies in percent by frozen, pooled features, with all labels.
+
+    Args:
+        backbone: maps images to one feature map.
+        train: images and labels.
+        test: as `train`.
+        seed: of the linear classifier.
+        **options: of `extract_features`.
+    """
+    from keras_vicregl.evaluation import (
+        evaluate_knn,
+        evaluate_linear,
+        extract_features,
+    )
+
+    features = [
+        extract_features(backbone, data, pooled=True, **options)
+        for data in (train, test)
+    ]
+    figures = {
+        "linear": evaluate_linear(None, *features, seed=seed),
+        "knn": evaluate_knn(None, *features),
+    }
+    return {name: percent(found["top1"]) for name, found in figures.items()}
+
+
+def percent(share):
+    """A share in percent, with three decimals."""
+    return round(100 * share, 3)
+
+
 def is_done(path, arguments):
     """Whether a run is stored; one that was made otherwise is an error.
 
@@ -227,3 +271,36 @@ def spread(values, unit="", sign=""):
     if len(values) > 1:
         text += f" ± {statistics.stdev(values):.1f}"
     return text
+
+
+def table(results, names, timed=False, titles=TITLES, first="backbone"):
+    """Markdown: mean and standard deviation over seeds.
+
+    Args:
+        results: what `read_results` returns.
+        names: of figures, with their titles.
+        timed: whether the processor's time of training is shown.
+        titles: of methods.
+        first: of the column of methods.
+    """
+    columns = [*names.values(), *(["CPU time"] if timed else [])]
+    lines = [
+        f"| {first} | seeds | " + " | ".join(columns) + " |",
+        "|---|" + "---:|" * (1 + len(columns)),
+    ]
+    for method, runs in results.items():
+        cells = [
+            titles[method],
+            str(len(runs)),
+            *(
+                spread([run["figures"][name] for run in runs], " %")
+                for name in names
+            ),
+        ]
+        if timed:
+            times = [run["training_cpu_seconds"] for run in runs]
+            times = [seconds / 60 for seconds in times if seconds]
+            is_trained = method != "random" and times
+            cells.append(spread(times, " min") if is_trained else "")
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)

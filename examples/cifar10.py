@@ -33,16 +33,17 @@ import time
 from _camvid import HEAD_EPOCHS, frozen, percentages, read_frames
 from _settings import told
 from _study import (
-    TITLES,
+    add_run_options,
+    classified,
     is_done,
     pretrained,
     read_results,
     rounded,
     settings_of,
-    spread,
     store,
     study_parser,
     surroundings,
+    table,
 )
 
 RESULTS = pathlib.Path(__file__).parents[1] / "guides" / "results" / "cifar10"
@@ -98,32 +99,6 @@ def trained_model(method, seed, arguments, images):
     return model, history, seconds, recipe
 
 
-def classify(model, recipe, images, seed):
-    """Figures in percent of frozen features."""
-    from keras_vicregl.evaluation import (
-        evaluate_knn,
-        evaluate_linear,
-        extract_features,
-    )
-
-    features = [
-        extract_features(
-            model.backbone,
-            images(split),
-            pooled=True,
-            preprocess=recipe.make_views().normalization,
-        )
-        for split in ("train", "test")
-    ]
-    figures = {
-        "linear": evaluate_linear(None, *features, seed=seed),
-        "knn": evaluate_knn(None, *features),
-    }
-    return {
-        name: round(100 * found["top1"], 3) for name, found in figures.items()
-    }
-
-
 def run(method, seed, arguments, images, frames):
     """Trains, judges and stores one run, and how it transfers."""
     path = arguments.results / f"{method}-{seed}.json"
@@ -145,7 +120,13 @@ def run(method, seed, arguments, images, frames):
         "recipe": settings_of(recipe),
     }
     if "classes" in studies:
-        figures = classify(model, recipe, images, seed)
+        figures = classified(
+            model.backbone,
+            images("train"),
+            images("test"),
+            seed,
+            preprocess=recipe.make_views().normalization,
+        )
         result = {
             **facts,
             "figures": figures,
@@ -174,37 +155,6 @@ def transfer_folder(results):
     return results.with_name(f"{results.name}_camvid")
 
 
-def table(results, names, timed=False):
-    """Markdown: mean and standard deviation over seeds.
-
-    Args:
-        results: what `read_results` returns.
-        names: of figures, with their titles.
-        timed: whether the time of training is shown.
-    """
-    titles = [*names.values(), *(["CPU time"] if timed else [])]
-    lines = [
-        "| backbone | seeds | " + " | ".join(titles) + " |",
-        "|---|" + "---:|" * (1 + len(titles)),
-    ]
-    for method, runs in results.items():
-        cells = [
-            TITLES[method],
-            str(len(runs)),
-            *(
-                spread([run["figures"][name] for run in runs], " %")
-                for name in names
-            ),
-        ]
-        if timed:
-            times = [run["training_cpu_seconds"] for run in runs]
-            times = [seconds / 60 for seconds in times if seconds]
-            is_trained = method != "random" and times
-            cells.append(spread(times, " min") if is_trained else "")
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
-
-
 def print_tables(folder):
     """Those of the studies of which there are results."""
     print(table(read_results(folder), FIGURES, timed=True))
@@ -219,13 +169,7 @@ def parse_arguments():
     add("cifar", nargs="?", type=pathlib.Path, help="folder of the images")
     add("--camvid", type=pathlib.Path, help="folder of CamVid's frames")
     add("--methods", nargs="+", default=list(METHODS), choices=METHODS)
-    add("--epochs", type=int, help="of pretraining; by default the recipe's")
-    add(
-        "--split",
-        default="test",
-        choices=("val", "test"),
-        help="what is judged on",
-    )
+    add_run_options(parser)
     return parser.parse_args()
 
 

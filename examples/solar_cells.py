@@ -32,16 +32,19 @@ import time
 from _elpv import even, part, read_cells
 from _settings import told
 from _study import (
+    add_run_options,
+    classified,
     is_done,
+    percent,
     pretrained,
     read_results,
     rounded,
     settings_of,
-    spread,
     store,
     study_parser,
     surroundings,
 )
+from _study import table as figures_table
 
 RESULTS = pathlib.Path(__file__).parents[1] / "guides" / "results" / "elpv"
 SUPERVISED = "supervised"
@@ -58,6 +61,12 @@ FINETUNING = {
 }
 # With all labels: rate of AdamW at its height, and passes over the cells.
 RATE, PASSES = 2e-3, 15
+TITLES = {
+    "random": "random weights",
+    "vicreg": "VICReg",
+    "both": "VICRegL",
+    SUPERVISED: "supervised, all labels",
+}
 FIGURES = {
     "knn": "nearest neighbours",
     "linear": "linear classifier",
@@ -164,24 +173,17 @@ def learn_labels(backbone, recipe, cells, seed):
 
 def figures_of(backbone, recipe, train, test, seed):
     """Accuracies in percent, and the seconds of the fine-tuning."""
-    from keras_vicregl.evaluation import (
-        evaluate_finetuning,
-        evaluate_knn,
-        evaluate_linear,
-        extract_features,
-    )
+    from keras_vicregl.evaluation import evaluate_finetuning
 
     sides = {"size": SIDE, "resize": SIDE}
-    features = [
-        extract_features(
-            backbone,
-            even(cells),
-            **sides,
-            pooled=True,
-            preprocess=recipe.make_views().normalization,
-        )
-        for cells in (train, test)
-    ]
+    accuracies = classified(
+        backbone,
+        even(train),
+        even(test),
+        seed,
+        **sides,
+        preprocess=recipe.make_views().normalization,
+    )
     begun = time.monotonic()
     tuned = evaluate_finetuning(
         backbone,
@@ -195,14 +197,7 @@ def figures_of(backbone, recipe, train, test, seed):
         std=tuple(recipe.views["std"]),
     )
     seconds = time.monotonic() - begun
-    figures = {
-        "knn": evaluate_knn(None, *features),
-        "linear": evaluate_linear(None, *features, seed=seed),
-        "finetuned": tuned,
-    }
-    accuracies = {
-        name: round(100 * found["top1"], 3) for name, found in figures.items()
-    }
+    accuracies["finetuned"] = percent(tuned["top1"])
     return accuracies, round(seconds, 1)
 
 
@@ -267,48 +262,21 @@ def run(method, seed, arguments, cells):
 
 def title(method):
     """A method in words."""
-    titles = {
-        "random": "random weights",
-        "vicreg": "VICReg",
-        "both": "VICRegL",
-        SUPERVISED: "supervised, all labels",
-    }
-    return titles[method]
+    return TITLES[method]
 
 
 def table(results):
     """Markdown: mean and standard deviation over seeds, and the time."""
-    lines = [
-        "| start | seeds | " + " | ".join(FIGURES.values()) + " | CPU time |",
-        "|---|---:|" + "---:|" * len(FIGURES) + "---:|",
-    ]
-    for method, runs in results.items():
-        times = [run["training_cpu_seconds"] for run in runs]
-        times = [seconds / 60 for seconds in times if seconds]
-        cells = [
-            title(method),
-            str(len(runs)),
-            *(
-                spread([run["figures"][name] for run in runs], " %")
-                for name in FIGURES
-            ),
-            "" if method == "random" or not times else spread(times, " min"),
-        ]
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    return figures_table(
+        results, FIGURES, timed=True, titles=TITLES, first="start"
+    )
 
 
 def parse_arguments():
     parser = study_parser(__doc__, RESULTS, "runs/elpv")
     add = parser.add_argument
     add("--methods", nargs="+", default=list(METHODS))
-    add("--epochs", type=int, help="of pretraining; by default the recipe's")
-    add(
-        "--split",
-        default="test",
-        choices=("val", "test"),
-        help="what is judged on",
-    )
+    add_run_options(parser)
     return parser.parse_args()
 
 
