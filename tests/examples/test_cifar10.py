@@ -6,6 +6,7 @@ import itertools
 import json
 
 import cifar10 as study
+import keras
 import numpy as np
 import pytest
 from backend_tools import eager_steps
@@ -17,14 +18,15 @@ CLASSES = ("airplane", "bird")
 
 @pytest.fixture
 def cifar(tmp_path):
-    """A folder as CIFAR-10's: 20 images of two colours a split and class."""
+    """A folder as CIFAR-10's: 20 red and 20 green images a split."""
     image_module = pytest.importorskip("PIL.Image")
     for split in ("train", "test"):
         for label, name in enumerate(CLASSES):
             folder = tmp_path / "cifar" / split / name
             folder.mkdir(parents=True)
             for number in range(20):
-                image = np.full((32, 32, 3), 200 * label + number, "uint8")
+                image = np.full((32, 32, 3), number, "uint8")
+                image[..., label] += 200
                 image_module.fromarray(image).save(folder / f"{number:02}.png")
     return tmp_path / "cifar"
 
@@ -74,23 +76,24 @@ def test_a_tenth_of_train_is_set_aside(cifar):
     assert train["images"].shape == (40, 32, 32, 3)
     assert train["images"].dtype == "uint8"
     assert np.bincount(test["labels"]).tolist() == [20, 20]
-    # Every image has a colour of its own.
-    colours = [data["images"][:, 0, 0, 0].tolist() for data in (val, rest)]
-    assert [len(each) for each in colours] == [4, 36]
-    assert sorted([*colours[0], *colours[1]]) == sorted(
-        train["images"][:, 0, 0, 0]
-    )
+    # Every image has a red of its own.
+    reds = [data["images"][:, 0, 0, 0].tolist() for data in (val, rest)]
+    assert [len(each) for each in reds] == [4, 36]
+    assert sorted([*reds[0], *reds[1]]) == sorted(train["images"][:, 0, 0, 0])
     for data in (val, rest):
-        colour, label = data["images"][:, 0, 0, 0], data["labels"]
-        np.testing.assert_array_equal(colour >= 200, label == 1)
+        red, label = data["images"][:, 0, 0, 0], data["labels"]
+        np.testing.assert_array_equal(red >= 200, label == 0)
 
 
 def test_runs_are_stored_and_not_run_again(
     cifar, tmp_path, monkeypatch, capsys
 ):
     small = RECIPES["cifar10"].replace(
-        backbone_arguments={"widths": [4, 4, 4, 8]}, precision="float32"
+        backbone_arguments={"widths": [8, 8, 8, 16]}, precision="float32"
     )
+    # So wide that any random weights tell two colours apart: all of 16 seeds
+    # do, and 13 of them at half the width.
+    keras.utils.set_random_seed(0)
     # What `test_photographs.py` tests, and others, takes seconds of tracing.
     monkeypatch.setattr(
         study,
@@ -119,7 +122,6 @@ def test_runs_are_stored_and_not_run_again(
         ["both-0:", "mIoU"],
     ]
     run = json.loads((tmp_path / "results" / "both-0.json").read_text())
-    # Two colours are told apart by any network.
     assert run["figures"] == {"linear": 100.0, "knn": 100.0}
     assert run["recipe"]["epochs"] == 3
     assert "accuracy" not in run["recipe"]
