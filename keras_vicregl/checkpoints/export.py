@@ -113,15 +113,9 @@ def export(
     ...     export(backbone("small_resnet"), f"{folder}/backbone.keras")
     """
     path = pathlib.Path(path)
-    check_export(path, format)
+    check_export(path, format, layout=layout)
     format = format_of(path, format)
     writers = writers_of(format)
-    check_layout(layout)
-    if layout != "published" and format != "pth":
-        raise ValueError(
-            f"`layout={layout!r}` is of .pth files; {str(path)!r} has the "
-            f"format {format!r}."
-        )
     _check_backbone(backbone, format, preprocessing)
     if preprocessing:
         warn_of_own_layers(backbone)
@@ -169,7 +163,12 @@ def export(
         complete.replace(path)
 
 
-def check_export(path: str | os.PathLike, format: str | None = None) -> None:
+def check_export(
+    path: str | os.PathLike,
+    format: str | None = None,
+    *,
+    layout: str = "published",
+) -> None:
     """Looks whether `export` can write a file here, which costs nothing.
 
     For before a backbone is loaded, or trained for days.
@@ -177,11 +176,13 @@ def check_export(path: str | os.PathLike, format: str | None = None) -> None:
     Args:
         path: as in `export`.
         format: as in `export`.
+        layout: as in `export`.
 
     Raises:
         FileExistsError: if `path` exists and is something else.
         ImportError: if a package is missing that the format needs.
-        ValueError: if the format is unknown.
+        ValueError: if the format is unknown, or there is no such layout, or
+            the format has none.
 
     Example:
 
@@ -190,6 +191,12 @@ def check_export(path: str | os.PathLike, format: str | None = None) -> None:
     path = pathlib.Path(path)
     format = format_of(path, format)
     writers_of(format)
+    check_layout(layout)
+    if layout != "published" and format != "pth":
+        raise ValueError(
+            f"`layout={layout!r}` is of .pth files; {str(path)!r} has the "
+            f"format {format!r}."
+        )
     _check_replaceable(path, format)
 
 

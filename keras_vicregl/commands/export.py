@@ -62,12 +62,8 @@ def run(arguments: argparse.Namespace) -> None:
 
     path = keras_file(arguments.model)
     is_weights = arguments.path.endswith(".pth")
-    if arguments.layout != "published" and not is_weights:
-        raise UsageError(
-            f"--layout is of .pth files; received PATH {arguments.path}."
-        )
     with as_usage("PATH"):
-        check_export(arguments.path)
+        check_export(arguments.path, layout=arguments.layout)
     check_output(pathlib.Path(arguments.path), "the export")
     model = load_keras(path)
     raw = arguments.raw or is_weights

@@ -256,6 +256,11 @@ PHRASES: tuple[tuple[tuple[str, ...], str, str], ...] = (
     ),
     (("export",), "Received: format={}, path=", "Received: "),
     (
+        ("export",),
+        "`layout={}` is of .pth files; {} has the format {}.",
+        "--layout {} is of .pth files; {} has the format {}.",
+    ),
+    (
         ("convert",),
         "`stem` must be one of {}, or None for a checkpoint of as many "
         "channels as the model.",

@@ -73,7 +73,7 @@ def test_names_of_a_state_dict(tmp_path, capsys):
         main([*command, "served"])
     assert end.value.code == 2
     said = capsys.readouterr().err
-    assert "--layout is of .pth files; received PATH served." in said
+    assert "--layout 'timm' is of .pth files; 'served' has the format" in said
     assert LAYOUTS == layouts.LAYOUTS
 
 

@@ -83,7 +83,7 @@ def figures_of(
         figures |= _on_features(model, sources, on_features, settings)
     for protocol in chosen:
         if protocol in TRAINED:
-            with as_usage(f"{protocol} (--size and --options set arguments)"):
+            with as_usage(f"{protocol} (--options sets arguments)"):
                 figures[protocol] = _TRAININGS[protocol](
                     model, sources, settings, **chosen[protocol]
                 )
@@ -100,7 +100,7 @@ def _on_features(
     import keras_vicregl.evaluation as evaluation
     from keras_vicregl.evaluation.features.image_batches import label_in_batches
 
-    with as_usage("features (--size and --resize set arguments)"):
+    with as_usage("features"):
         train, test = (
             evaluation.extract_features(
                 model,
