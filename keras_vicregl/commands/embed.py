@@ -7,6 +7,9 @@ MODEL is a .keras, .onnx file or SavedModel, or the folder of a run. Features
 are pooled, one vector an image, or with --maps the whole feature maps. A .npz
 file has "names" and "features"; a .parquet file these columns (needs pyarrow).
 
+Of a TIFF file whose pages are images (--data-options pages=examples) a name
+ends in # and the number of the page, from 0 on.
+
 Images stay as they are, those of one size in one call of the model; with --size
 a square of that side is cut out of the middle of each. Stopped, it goes on
 where it was: what is done is in PATH.parts until the end.
@@ -28,7 +31,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_vicregl.commands.given.models import any_model_file, load_any
-from keras_vicregl.commands.given.options import as_usage
+from keras_vicregl.commands.given.options import (
+    as_usage,
+    check_names,
+    setting,
+)
 from keras_vicregl.commands.given.outputs import check_output, written
 from keras_vicregl.commands.given.values import (
     add_value_options,
@@ -46,6 +53,7 @@ SUMMARY = "pooled features of a folder's images, or maps, with names"
 
 _SETTINGS = "settings.json"
 _PART = 1024  # images in a part
+_DATA_OPTIONS = ("channels", "no_data", "pages", "time_limit")
 _SIZES = 8  # of images, from which on it is told what they cost
 
 
@@ -56,6 +64,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("folder", metavar="FOLDER", help="of images, in folders or not")
     add("--output", type=pathlib.Path, required=True, metavar="PATH")
     add("--split", help="folder in FOLDER, or several as train+val")
+    add(
+        "--data-options",
+        action="extend",
+        nargs="+",
+        type=setting,
+        metavar="NAME=VALUE",
+        default=[],
+        help="of load(): pages=examples channels=3 no_data=0",
+    )
     add("--size", type=int, help="side of the square cut out of each image")
     add("--resize", type=int, help="shorter side before that")
     add("--maps", action="store_true", help="whole feature maps")
@@ -91,9 +108,15 @@ def run(arguments: argparse.Namespace) -> None:
 
     with as_usage("--size and --resize"):
         cut = middle(arguments.size, arguments.resize)
+    options = dict(arguments.data_options)
+    check_names("--data-options", options, _DATA_OPTIONS)
     with as_usage("images"):
         source = load(
-            arguments.folder, arguments.split, labels=False, on_error="skip"
+            arguments.folder,
+            arguments.split,
+            labels=False,
+            on_error="skip",
+            **options,
         )
     check_output(output, "features")
     names = _names(source, pathlib.Path(arguments.folder).expanduser())
@@ -105,17 +128,25 @@ def run(arguments: argparse.Namespace) -> None:
         output.with_name(output.name + ".parts"),
         {
             "model": _digest_of_file(model_path),
-            "names": hashlib.sha256("\0".join(names).encode()).hexdigest(),
+            # Names of files need not be text.
+            "names": hashlib.sha256(os.fsencode("\0".join(names))).hexdigest(),
             "size": arguments.size,
             "resize": arguments.resize,
             "maps": arguments.maps,
             "preprocessed": arguments.preprocessed,
+            **({"data_options": options} if options else {}),
             **_values_of(arguments),
         },
     )
     if parts.done:
         are = "image is" if parts.done == 1 else "images are"
-        print(f"{parts.done} {are} done already.", file=sys.stderr)
+        lost = len(parts.unreadable())
+        print(
+            f"{parts.done} {are} done already"
+            + f", of which {lost} could not be read: remove {parts.folder} to "
+            "begin anew" * bool(lost) + ".",
+            file=sys.stderr,
+        )
     progress = Progress(len(names), done=parts.done, patience=0)
     embed = _Embedding(model, arguments)
     with _told_where_it_is(parts, len(names), progress):
@@ -124,6 +155,8 @@ def run(arguments: argparse.Namespace) -> None:
     unreadable = Unreadable(source.name, len(names), "skip")
     for index, reason in parts.unreadable().items():
         unreadable.add(index, reason)
+    if next(parts.read(), None) is None:
+        parts.remove()  # the images may be mended
     unreadable.none_at_all()
     unreadable.tell()
     with written(output, "features"):
@@ -398,6 +431,8 @@ def _write_parquet(
     import pyarrow
     import pyarrow.parquet
 
+    from keras_vicregl.data.decoding.formats import readable
+
     writer: Any = None
     count = 0
     for names, features in parts:
@@ -405,7 +440,9 @@ def _write_parquet(
         values = pyarrow.FixedSizeListArray.from_arrays(
             pyarrow.array(flat.ravel()), flat.shape[1]
         )
-        table = pyarrow.table({"name": names.tolist(), "features": values})
+        table = pyarrow.table(
+            {"name": [*map(readable, names.tolist())], "features": values}
+        )
         writer = writer or pyarrow.parquet.ParquetWriter(file, table.schema)
         writer.write_table(table)
         count += len(names)
@@ -414,11 +451,15 @@ def _write_parquet(
 
 
 def _names(source: Any, folder: pathlib.Path) -> list[str]:
-    """Paths below the folder, with `/` on every system."""
-    return [
+    """Paths below the folder, with `/` on every system, and `#` and a page."""
+    names = [
         pathlib.PurePath(os.path.relpath(path, folder)).as_posix()
         for path in source._paths
     ]
+    pages = getattr(source, "_numbers", None)
+    if pages is None:
+        return names
+    return [f"{name}#{page}" for name, page in zip(names, pages, strict=True)]
 
 
 def _digest_of_file(path: pathlib.Path) -> str:

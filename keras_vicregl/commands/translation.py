@@ -12,6 +12,7 @@ import re
 
 _DATA = ("pretrain", "evaluate")
 _FEATURES = ("evaluate", "embed")
+_READERS = (*_DATA, "embed")
 _ALL = ("pretrain", "evaluate", "embed", "export", "convert")
 
 PHRASES: tuple[tuple[tuple[str, ...], str, str], ...] = (
@@ -20,13 +21,14 @@ PHRASES: tuple[tuple[tuple[str, ...], str, str], ...] = (
     (("embed",), ", or leave them out by on_error='skip'", ""),
     (_ALL, ", read them by read=function", ""),
     (_ALL, ", or pass read, a function that makes them so", ""),
+    (_READERS, ": no_data={} makes", ": --data-options no_data={} makes"),
     (
-        _DATA,
+        _READERS,
         "Pass channels=3, which makes three of one",
         "Give --data-options channels=3, which makes three of one",
     ),
     (
-        _DATA,
+        _READERS,
         "pages='channels' makes them channels of one image, pages='examples' "
         "images of their own",
         "--data-options pages=channels makes them channels of one image, "

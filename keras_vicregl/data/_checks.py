@@ -9,17 +9,26 @@ from typing import Any
 import numpy as np
 
 from keras_vicregl._warnings import warn
-from keras_vicregl.data.decoding.forms import Form, check_finite, unmasked
-from keras_vicregl.views.keys import IMAGES, NO_LABEL
+from keras_vicregl.data.decoding.forms import Form
+from keras_vicregl.views.keys import IMAGES, LABELS, MASKS, NO_LABEL
 from keras_vicregl.views.values import (
     DTYPES,
     MOST_BEYOND,
     beyond,
+    check_finite,
     looks_channels_first,
     told_beyond,
     unknown_range,
+    unmasked,
+    warn_of_axes,
 )
 
+# From arrays of other dtypes to images, by their kind.
+_WAYS = {
+    **dict.fromkeys("iuf", "images.astype('float32')"),
+    "b": "images.astype('uint8') * 255",
+    "O": "np.stack(images), where all have one size",
+}
 # Images whose values are looked at, evenly spread.
 _LOOKED_AT = 16
 
@@ -116,6 +125,14 @@ def check_example(
         )
     for key in keys:
         unmasked(example[key], f"{key!r} of `example`")
+    if MASKS in example:
+        check_masks(example[MASKS], f"{MASKS!r} of `example`")
+    label = np.asarray(example.get(LABELS, NO_LABEL))
+    if label.dtype.kind not in "iu":
+        raise ValueError(
+            f"{LABELS!r} of `example` must be an integer, not "
+            f"{example[LABELS]!r}"
+        )
     image = np.asarray(example[IMAGES])
     received = f"not {image.dtype} of shape {image.shape}"
     if image.ndim != 3 or image.dtype.name not in DTYPES:
@@ -131,6 +148,28 @@ def check_example(
     check_finite(image)
 
 
+def check_masks(masks: Any, what: str = MASKS) -> None:
+    """Raises a ValueError unless masks have labels that uint8 can hold.
+
+    Args:
+        masks: An array of labels.
+        what: What to call it.
+    """
+    masks = np.asarray(masks)
+    if masks.dtype in (np.uint8, bool) or not masks.size:
+        return
+    received = f"{masks.dtype}"
+    if masks.dtype.kind in "iu":
+        low, high = int(masks.min()), int(masks.max())
+        if low >= 0 and high <= 255:
+            return
+        received = f"{received} of {low} to {high}"
+    raise ValueError(
+        f"{what} must be labels of 0 to 255, integers, of which ignore_label "
+        f"(255) means no class. Received: {received}"
+    )
+
+
 def check_images(shape: tuple[int, ...], dtype: Any) -> None:
     """Raises a ValueError unless arrays may be images (N, H, W, C)."""
     received = (
@@ -138,9 +177,10 @@ def check_images(shape: tuple[int, ...], dtype: Any) -> None:
         f"other channels C. Received: {dtype} of shape {shape}"
     )
     if len(shape) == 3:
-        raise ValueError(
-            f"{received}. Of images of one channel pass images[..., None]."
-        )
+        way = "Of images of one channel pass images[..., None]"
+        if shape[-1] in (1, 3, 4):
+            way = f"Of one image pass image[None]; {way[0].lower()}{way[1:]}"
+        raise ValueError(f"{received}. {way}.")
     if len(shape) != 4 or 0 in shape:
         raise ValueError(received)
     if looks_channels_first(shape):
@@ -148,9 +188,9 @@ def check_images(shape: tuple[int, ...], dtype: Any) -> None:
             f"{received}, whose channels seem to come first. Pass "
             "np.moveaxis(images, 1, -1)."
         )
+    warn_of_axes(shape, "np.moveaxis(images, 1, -1)")
     if np.dtype(dtype).name not in DTYPES:
-        wide = np.dtype(dtype).kind in "iuf"
-        way = "images.astype('float32')" if wide else "numbers"
+        way = _WAYS.get(np.dtype(dtype).kind, "numbers")
         raise ValueError(f"{received}. Pass {way}.")
 
 

@@ -10,7 +10,6 @@ import numpy as np
 from keras_vicregl._warnings import warn
 from keras_vicregl.data._checks import check_images, check_integer
 from keras_vicregl.data._values import Values, values_of
-from keras_vicregl.data.decoding.forms import unmasked
 from keras_vicregl.data.sources.arrays import ArraySource, from_arrays
 from keras_vicregl.data.sources.image_source import ImageSource
 from keras_vicregl.data.sources.subset import subset
@@ -19,6 +18,7 @@ from keras_vicregl.views.values import (
     ChannelStatistics,
     ValueRange,
     check_value_range,
+    unmasked,
 )
 
 # Values of images read at a time.
@@ -144,7 +144,9 @@ def _chunks(data: Any, examples: int | None) -> Iterator[np.ndarray]:
         if isinstance(data, ArraySource):
             yield from _of_array(data._arrays[IMAGES])
             return
-        data = data.examples()
+        # Whose errors are those of Python, where TensorFlow would call it.
+        called = data._has_example and data._is_decoded
+        data = data.examples_in_python() if called else data.examples()
     elif not hasattr(data, "as_numpy_iterator"):
         raise ValueError(
             "data must be what load returns, images (N, H, W, C), a dictionary "

@@ -14,7 +14,7 @@ from keras_vicregl.views.keys import (
     SOURCE_SIZE,
     VIEW_TO_SOURCE,
 )
-from keras_vicregl.views.values import DTYPES
+from keras_vicregl.views.values import DTYPES, check_finite, unmasked
 
 if TYPE_CHECKING:
     from keras_vicregl.views.multi_view import MultiView
@@ -81,7 +81,10 @@ def _images(
             )
             + "."
         )
-    images = np.asarray(images) if one_size else [*map(np.asarray, images)]
+    if one_size:
+        images = unmasked(images, IMAGES)
+    else:
+        images = [unmasked(each, IMAGES) for each in images]
     if not len(images):
         raise ValueError("images must hold at least one. Got none.")
     known = ("uint8",) if recipe.value_range is None else DTYPES
@@ -97,6 +100,8 @@ def _images(
                 + " Of values that are not 0 to 255 give the MultiView a "
                 "value_range." * (image.dtype.name in DTYPES[1:])
             )
+    for image in [images] if one_size else images:
+        check_finite(image)
     if not one_size and len({image.dtype for image in images}) > 1:
         found = sorted({image.dtype.name for image in images})
         raise ValueError(

@@ -23,6 +23,8 @@ DTYPES = ("uint8", "uint16", "float32")
 MOST_BEYOND = 0.5
 # Without a sign in their shape: more channels than this are hardly rows.
 _FEW_ROWS = 16
+# Fewer are seldom the width of an image.
+_MANY_CHANNELS = 7
 
 
 def check_value_range(value: Any, channels: int) -> ValueRange | None:
@@ -101,6 +103,40 @@ def told_beyond(
     )
 
 
+def unmasked(value: Any, what: str) -> np.ndarray:
+    """An array, not copied if it is one.
+
+    Args:
+        value: an array, or what becomes one.
+        what: what it is called where something in it is masked.
+
+    Raises:
+        ValueError: if it is a masked array of NumPy, as readers of rasters
+            give, with anything masked, which would be taken for values.
+    """
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        count = int(np.ma.count_masked(value))
+        raise ValueError(
+            f"{what} must have no masked values, and {count} of {value.size} "
+            "are: fill them, as .filled(0) does, or leave such images out"
+        )
+    return np.asarray(value)
+
+
+def check_finite(image: np.ndarray) -> None:
+    """Raises a ValueError for values (..., C) that are not finite."""
+    # A sum is not finite if a value is not, and quicker.
+    if image.dtype.kind != "f" or np.isfinite(image.sum(dtype="float64")):
+        return
+    bad = ~np.isfinite(image)
+    if bad.any():
+        raise ValueError(
+            f"{int(bad.sum())} of {bad.size} values are NaN or infinite, the "
+            f"first in channel {np.argwhere(bad)[0][-1]}: replace them, as "
+            "np.nan_to_num does"
+        )
+
+
 def looks_channels_first(shape: Sequence[int | None]) -> bool:
     """Whether images of a shape (..., H, W, C) are rather (..., C, H, W)."""
     first, height, width = shape[-3:]
@@ -109,6 +145,26 @@ def looks_channels_first(shape: Sequence[int | None]) -> bool:
     if first > _FEW_ROWS:
         return False
     return min(height, width) >= 3 * first and width > _FEW_ROWS
+
+
+def warn_of_axes(shape: Sequence[int], way: str) -> None:
+    """Says where the last two of (..., H, W, C) are rather height and width.
+
+    Square images of many channels, as of a spectrum, look like that. Nothing
+    else tells, so it is no error.
+
+    Args:
+        shape: of images.
+        way: what moves the axes.
+    """
+    height, width, channels = shape[-3:]
+    if width == channels != height and channels > _MANY_CHANNELS:
+        warn(
+            f"Images of shape {tuple(shape)} are taken for {height} rows of "
+            f"{width} pixels of {channels} channels. Where they are {height} "
+            f"channels of {width} x {channels} pixels, {way} moves these to "
+            "the end."
+        )
 
 
 def unknown_range(dtype: str) -> str:

@@ -1,5 +1,6 @@
 """Rows are the images' names and what the backbone says of them."""
 
+import os
 import types
 
 import keras
@@ -146,6 +147,80 @@ def test_what_cannot_be_read_is_left_out_by_name(folder, tmp_path, capsys):
         f"read and are skipped: {bad} (a damaged PNG file"
     ) in said.err
     assert len(read(tmp_path / "f.npz")[0]) == COUNT
+
+
+def test_images_that_were_mended_are_read(folder, tmp_path, capsys):
+    images = tmp_path / "images"
+    images.mkdir()
+    for name in ("a.png", "b.png"):
+        (images / name).write_bytes(b"none")
+    command = [
+        *("embed", str(folder / "backbone.keras"), str(images)),
+        *("--output", str(tmp_path / "f.npz")),
+    ]
+    with pytest.raises(SystemExit):
+        main(command)
+    assert "None of the 2 images" in capsys.readouterr().err
+    for name in ("a.png", "b.png"):
+        whole = folder / "images" / "part0" / "00.png"
+        (images / name).write_bytes(whole.read_bytes())
+    assert main(command) == 0
+    assert read(tmp_path / "f.npz")[0] == ["a.png", "b.png"]
+
+
+@pytest.mark.filterwarnings("default")
+def test_of_what_is_done_some_could_not_be_read(
+    folder, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(embed, "_PART", 2)
+    bad = folder / "images" / "part0" / "0.png"  # the first
+    bad.write_bytes(b"none")
+    try:
+        add = embed.Parts.add
+
+        def stop(self, done, *rest):
+            add(self, done, *rest)
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patched:
+            patched.setattr(embed.Parts, "add", stop)
+            with pytest.raises(SystemExit):
+                run(folder, tmp_path / "f.npz")
+        capsys.readouterr()
+        assert run(folder, tmp_path / "f.npz") == 0
+    finally:
+        bad.unlink()
+    said = capsys.readouterr().err
+    assert "2 images are done already, of which 1 could not be read" in said
+    assert f"remove {tmp_path / 'f.npz.parts'} to begin anew." in said
+
+
+def test_pages_and_names_that_are_no_text(folder, tmp_path):
+    tifffile = pytest.importorskip("tifffile")
+    images = tmp_path / "images"
+    images.mkdir()
+    name = os.fsdecode(b"caf\xe9.tif")
+    pages = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), "uint8")
+    try:
+        tifffile.imwrite(images / name, pages, photometric="rgb")
+    except OSError:
+        pytest.skip("this system's names of files are text")
+    command = [
+        *("embed", str(folder / "backbone.keras"), str(images)),
+        *("--output", str(tmp_path / "f.npz")),
+        *("--data-options", "pages=examples"),
+    ]
+    assert main(command) == 0
+    names, features = read(tmp_path / "f.npz")
+    assert names == [f"{name}#0", f"{name}#1"]
+    model = keras.saving.load_model(folder / "backbone.keras")
+    maps = model(normalize_images(pages), training=False)
+    expected = keras.ops.convert_to_numpy(maps).mean((1, 2))
+    # As in the other tests of this command.
+    np.testing.assert_allclose(features, expected, rtol=1e-4, atol=1e-5)
+    with pytest.raises(SystemExit) as end:
+        main([*command[:-1], "page=examples"])
+    assert end.value.code == 2
 
 
 @pytest.mark.parametrize(

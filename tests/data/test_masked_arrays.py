@@ -6,6 +6,7 @@ import pytest
 from keras_vicregl import backbone
 from keras_vicregl.data import ImageSource, channel_statistics, load
 from keras_vicregl.evaluation import extract_features
+from keras_vicregl.views import MultiView
 
 SAID = r"must have no masked values, and 1 of \d+ are: fill them"
 
@@ -31,6 +32,20 @@ def test_arrays(name):
     arrays[name] = of(arrays[name].shape, arrays[name].dtype)
     with pytest.raises(ValueError, match=f"^{name} {SAID}"):
         load(arrays)
+
+
+def test_views_by_hand():
+    views = MultiView.for_channels(2, value_range=(0, 2), on="device")
+    seeds = np.zeros((3, 2), int)
+    for array in (images(), list(images())):
+        with pytest.raises(ValueError, match=f"^images {SAID}"):
+            views.inputs(array, seeds)
+    empty = np.full((3, 8, 8, 2), np.nan, "float32")
+    for array in (empty, list(empty)):
+        with pytest.raises(
+            ValueError, match=r"(128 of 128|384 of 384) values are NaN"
+        ):
+            views.inputs(array, seeds)
 
 
 def test_nothing_is_masked():

@@ -6,7 +6,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from keras_vicregl.views.values import DTYPES, looks_channels_first
+from keras_vicregl.views.values import (
+    DTYPES,
+    check_finite,
+    looks_channels_first,
+    unmasked,
+    warn_of_axes,
+)
 
 
 class Form(NamedTuple):
@@ -29,13 +35,16 @@ RGB = Form(3, "uint8")
 """Of photographs, and of all that is made to be like them."""
 
 
-def form_of(shape: tuple[int, ...], dtype: Any, what: str) -> Form:
+def form_of(
+    shape: tuple[int, ...], dtype: Any, what: str, axes_known: bool = False
+) -> Form:
     """The form of an image, or why there is none.
 
     Args:
         shape: (H, W) or (H, W, C).
         dtype: of NumPy.
         what: what to call it, as the beginning of a sentence.
+        axes_known: whether channels are known to come last.
 
     Raises:
         ValueError: if it is no image.
@@ -51,20 +60,23 @@ def form_of(shape: tuple[int, ...], dtype: Any, what: str) -> Form:
         raise ValueError(
             f"{what} must be of uint8, uint16 or float32, {received}{way}"
         )
-    if len(shape) == 3 and looks_channels_first(shape):
-        raise ValueError(
-            f"{what} must be (H, W, C), {received}, whose channels seem to "
-            "come first: np.moveaxis(image, 0, -1) moves them"
-        )
+    if len(shape) == 3 and not axes_known:
+        if looks_channels_first(shape):
+            raise ValueError(
+                f"{what} must be (H, W, C), {received}, whose channels seem to "
+                "come first: np.moveaxis(image, 0, -1) moves them"
+            )
+        warn_of_axes(shape, "np.moveaxis(image, 0, -1)")
     return Form(1 if len(shape) == 2 else shape[2], dtype.name)
 
 
-def as_image(value: Any, what: str) -> np.ndarray:
+def as_image(value: Any, what: str, axes_known: bool = False) -> np.ndarray:
     """An array (H, W, C), which may have come as (H, W).
 
     Args:
         value: what was read.
         what: see `form_of`.
+        axes_known: see `form_of`.
 
     Returns:
         In the byte order of the machine; not copied where it need not be.
@@ -74,45 +86,11 @@ def as_image(value: Any, what: str) -> np.ndarray:
             finite.
     """
     array = unmasked(value, what)
-    form_of(array.shape, array.dtype, what)
+    form_of(array.shape, array.dtype, what, axes_known)
     array = array.astype(array.dtype.newbyteorder("="), copy=False)
     array = array[..., None] if array.ndim == 2 else array
     check_finite(array)
     return array
-
-
-def unmasked(value: Any, what: str) -> np.ndarray:
-    """An array, not copied if it is one.
-
-    Args:
-        value: an array, or what becomes one.
-        what: what it is called where something in it is masked.
-
-    Raises:
-        ValueError: if it is a masked array of NumPy, as readers of rasters
-            give, with anything masked, which would be taken for values.
-    """
-    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
-        count = int(np.ma.count_masked(value))
-        raise ValueError(
-            f"{what} must have no masked values, and {count} of {value.size} "
-            "are: fill them, as .filled(0) does, or leave such images out"
-        )
-    return np.asarray(value)
-
-
-def check_finite(image: np.ndarray) -> None:
-    """Raises a ValueError for values (..., C) that are not finite."""
-    # A sum is not finite if a value is not, and quicker.
-    if image.dtype.kind != "f" or np.isfinite(image.sum(dtype="float64")):
-        return
-    bad = ~np.isfinite(image)
-    if bad.any():
-        raise ValueError(
-            f"{int(bad.sum())} of {bad.size} values are NaN or infinite, the "
-            f"first in channel {np.argwhere(bad)[0][-1]}: replace them, as "
-            "np.nan_to_num does"
-        )
 
 
 def converted(form: Form, channels: int | None) -> Form:

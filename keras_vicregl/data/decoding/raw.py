@@ -84,7 +84,10 @@ def header_of(path: str, pages: str | None = None) -> Header:
 
 
 def read(
-    path: str, pages: str | None = None, page: int | None = None
+    path: str,
+    pages: str | None = None,
+    page: int | None = None,
+    no_data: float | None = None,
 ) -> np.ndarray:
     """An image of a file.
 
@@ -92,6 +95,7 @@ def read(
         path: The file.
         pages: See `header_of`.
         page: Number of the page that it is, where pages are examples.
+        no_data: What pixels of a TIFF file become that are marked as no data.
 
     Returns:
         (H, W, C).
@@ -104,7 +108,8 @@ def read(
     if kind == "tiff":
         if pages is None:
             _tiff_header(path, pages)
-        values = tiff.read(path, page if pages == EXAMPLES else None)
+        page = page if pages == EXAMPLES else None
+        values = tiff.read(path, page, no_data)
     elif kind == "npy":
         values = _npy(path)
         form_of(values.shape, values.dtype, "an image")
@@ -113,7 +118,7 @@ def read(
             data = file.read()
         decode = wide_png.decode if kind == "png" else pillow.decode_image
         values = decode(data)
-    return as_image(values, "an image")
+    return as_image(values, "an image", axes_known=kind == "tiff")
 
 
 def _kind(path: str) -> str:

@@ -17,6 +17,7 @@ import numpy as np
 from keras_vicregl._installed import missing
 
 _PALETTE = 3  # how pixels are to be understood
+_GDAL_NODATA = 42113
 
 
 def is_available() -> bool:
@@ -61,18 +62,23 @@ def pages_of(path: str) -> Pages:
         return Pages(count, _size(page), _samples(page), dtype)
 
 
-def read(path: str, page: int | None = None) -> np.ndarray:
+def read(
+    path: str, page: int | None = None, no_data: float | None = None
+) -> np.ndarray:
     """Values of one page, or of all as channels.
 
     Args:
         path: The file.
         page: Its number. None: all, one after the other.
+        no_data: What pixels become that are marked as no data. None: there may
+            be none but such as are 0 already.
 
     Returns:
         (H, W, C).
 
     Raises:
-        ValueError: If it cannot be read, or pages differ.
+        ValueError: If it cannot be read, has pixels without data, or pages
+            differ.
     """
     with _opened(path) as file:
         pages, count = _pages(file)
@@ -84,6 +90,9 @@ def read(path: str, page: int | None = None) -> np.ndarray:
         else:
             chosen = pages if page is None else [pages[page]]
             images = [_values(each) for each in chosen]
+        marked = _mark_of_no_data(pages[0])
+    if marked is not None:
+        images = [_filled(image, marked, no_data) for image in images]
     kinds = {(image.shape, image.dtype.name) for image in images}
     if len(kinds) > 1:
         told = " and ".join(f"{dtype} of shape {s}" for s, dtype in kinds)
@@ -130,7 +139,8 @@ def _pages(file: Any) -> tuple[list[Any], int]:
     if not pages:
         raise _ToldError("a TIFF file without a page")
     count = len(pages)
-    if count == 1 and file.is_imagej:
+    # Of ImageJ, tifffile itself and MetaMorph.
+    if count == 1 and (file.is_imagej or file.is_shaped or file.is_stk):
         size = math.prod(pages[0].shape)
         count = max(math.prod(file.series[0].shape) // max(size, 1), 1)
     return pages, count
@@ -139,10 +149,44 @@ def _pages(file: Any) -> tuple[list[Any], int]:
 def _values(page: Any) -> np.ndarray:
     values = page.asarray(maxworkers=1)
     if _is_palette(page):
-        # Of 16 bits, as PNG's are of 8.
-        colors = (np.asarray(page.colormap) >> 8).astype(np.uint8)
-        return colors.T[values]
+        colors = np.asarray(page.colormap)
+        # Of 16 bits, but some write 8, as PNG has them.
+        colors = colors >> 8 if colors.max() > 255 else colors
+        return colors.astype(np.uint8).T[values]
     return _channels_last(page, values)
+
+
+def _mark_of_no_data(page: Any) -> float | None:
+    """The value that means that there is none, as GDAL notes it."""
+    tag = page.tags.get(_GDAL_NODATA)
+    if tag is None or _is_palette(page):
+        return None
+    try:
+        return float(str(tag.value).strip(" \0").replace(",", "."))
+    except ValueError:
+        return None
+
+
+def _filled(
+    image: np.ndarray, marked: float, no_data: float | None
+) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        # As a text it has more digits than as a float32.
+        value = np.float32(marked) if image.dtype == np.float32 else marked
+    are_marked = np.isnan(image) if np.isnan(marked) else image == value
+    count = int(are_marked.sum())
+    if not count or (no_data is None and marked == 0):
+        return image
+    if no_data is None:
+        raise _ToldError(
+            f"{count} of {image.size} values are no data, which its tag "
+            f"GDAL_NODATA says {marked:g} is: no_data=0 makes 0 of them"
+        )
+    if image.dtype.kind in "iu":
+        limits = np.iinfo(image.dtype)
+        if no_data % 1 or not limits.min <= no_data <= limits.max:
+            raise _ToldError(f"no_data={no_data:g} is no {image.dtype}")
+    return np.where(are_marked, image.dtype.type(no_data), image)
 
 
 def _channels_last(page: Any, values: np.ndarray) -> np.ndarray:

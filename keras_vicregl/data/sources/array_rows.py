@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from keras_vicregl.data.decoding.forms import unmasked
+from keras_vicregl.views.values import unmasked
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -122,10 +122,13 @@ def row_reader(
 
 def take(array: Any, index: Any) -> np.ndarray:
     """A copy of a row, or of several."""
-    # Never a view; and quicker than an index.
     if isinstance(array, ArrayRows):
         return array.take(index)
-    return np.take(array, index, axis=0)
+    # Never a view.
+    if array.flags.c_contiguous:
+        return np.take(array, index, axis=0)  # quicker than an index
+    # Of others that would copy the whole array first.
+    return np.array(array[index], order="C")
 
 
 def _is_large(array: Any) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from keras_vicregl._warnings import warn
-from keras_vicregl.data._checks import check_images, check_labels
+from keras_vicregl.data._checks import check_images, check_labels, check_masks
 from keras_vicregl.data.boxes import BOXES, check_box_arrays
 from keras_vicregl.data.decoding.forms import Form
 from keras_vicregl.data.sources.array_rows import native, row_reader, take
@@ -194,6 +194,8 @@ def from_arrays(
             f"{MASKS} must have the size of their images, shape "
             f"{(*shape[:3], 1)}. Received: shape {arrays[MASKS].shape}"
         )
+    if MASKS in arrays:
+        check_masks(arrays[MASKS])
     arrays |= check_box_arrays(arrays, shape[0])
     num_classes = None
     if LABELS in arrays:

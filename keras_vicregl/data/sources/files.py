@@ -54,7 +54,8 @@ def from_folder(
         masks: Folder of masks: as the images' one, with PNG files. Of several
             splits it has their folders.
         class_names: Names of the classes, in order. Default: all, sorted.
-        **options: Of `FileSource`, and `read`, `pages` and `channels` of
+        **options: Of `FileSource`, and `read`, `pages`, `no_data` and
+            `channels` of
             `load`.
 
     Raises:
@@ -113,7 +114,8 @@ def from_files(
         labels: Integers, one an image, -1 for none; or None.
         masks: Paths of masks, one an image, or None.
         class_names: Names of the classes, or None.
-        **options: Of `FileSource`, and `read`, `pages` and `channels` of
+        **options: Of `FileSource`, and `read`, `pages`, `no_data` and
+            `channels` of
             `load`.
 
     Raises:
@@ -150,9 +152,13 @@ def _source(
     read: Callable[[str], Any] | None = None,
     pages: str | None = None,
     channels: int | None = None,
+    no_data: float | None = None,
     **options: Any,
 ) -> FileSource:
     """A source of the files that can be read; others are told of."""
+    of_tiff = {"pages": pages, "no_data": no_data}
+    of_tiff = {k: v for k, v in of_tiff.items() if v is not None}
+    told = ", ".join(f"{name}={value!r}" for name, value in of_tiff.items())
     files = FileList(name, paths, labels, masks)
     raises = options.get("on_error", "raise") == "raise"
     if read is None:
@@ -170,10 +176,9 @@ def _source(
             of_masks=True,
         )
     if read is not None:
-        if pages is not None:
+        if of_tiff:
             raise ValueError(
-                f"pages={pages!r} is for TIFF files that are read here, not "
-                "by read."
+                f"{told}: for TIFF files that are read here, not by read."
             )
         form = raw_survey.tried(
             read,
@@ -191,10 +196,10 @@ def _source(
             raise ModuleNotFoundError(f"{text}.", name="tifffile")
         files = files.without(missing, f"are TIFF ({text})", raises)
         kinds = raw_survey.kinds_of(files.paths)
-    if pages is not None and "tiff" not in kinds:
-        raise ValueError(
-            f"pages={pages!r} is for TIFF files, of which {name} has none."
-        )
+    if of_tiff and "tiff" not in kinds:
+        raise ValueError(f"{told}: for TIFF files, of which {name} has none.")
+    if no_data is not None:
+        options["no_data"] = no_data
     if set(kinds) == {"picture", "png"}:
         _warn_of_squeezed(name, kinds)
     if "picture" in kinds and not {"tiff", "npy"} & set(kinds):
@@ -225,6 +230,7 @@ def _raw_source(
         if {"tiff", "npy", "png"} & set(kinds):
             found = raw_survey.survey(files.paths, kinds, pages, channels)
         else:
+            options.pop("no_data", None)
             return _source(*files, channels=channels, **options)
     if len(set(found.forms.values())) > 1:
         told = raw_survey.told_forms(found.forms, files.paths)

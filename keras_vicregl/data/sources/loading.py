@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 _SCENES, _FOLDER, _TFDS = "digit_scenes", "a folder", "TFDS"
 _FILES, _ARRAYS = "a list of files", "arrays"
 
-_OF_FILES = ("read", "pages", "channels", "time_limit")
+_OF_FILES = ("read", "pages", "no_data", "channels", "time_limit")
 
 # Arguments that only some sources have. What TFDS takes, its builders say.
 _ARGUMENTS = {
@@ -62,6 +63,7 @@ def load(
     class_names: Sequence[str] | None = None,
     read: Callable[[str], np.ndarray] | None = None,
     pages: str | None = None,
+    no_data: float | None = None,
     channels: int | None = None,
     time_limit: float | None = None,
     on_error: str = "raise",
@@ -146,6 +148,9 @@ def load(
             the channels of the first page first, or `"examples"`, images of
             their own, each with the label of the file. Default: there must be
             one page, smaller copies of it not counted.
+        no_data: What pixels of a GeoTIFF become that it marks as no data (the
+            tag GDAL_NODATA): a number, as 0. Default: an image that has any
+            cannot be read, but for such as are 0 already.
         channels: How many channels images have. Of files that are grey 3 makes
             three alike, of RGB of 8 bits, and of TFDS, 1 makes grey values
             (luma). Default: those that files have. Views of one channel take
@@ -223,6 +228,7 @@ def load(
         "class_names": class_names,
         "read": read,
         "pages": pages,
+        "no_data": no_data,
         "channels": channels,
         "time_limit": time_limit,
         "data_dir": data_dir,
@@ -230,7 +236,7 @@ def load(
         **options,
     }
     _refuse_surplus(kind, [k for k, v in given.items() if v is not None])
-    of_files = _checked_of_files(read, pages, channels, time_limit)
+    of_files = _checked_of_files(read, pages, no_data, channels, time_limit)
     if kind == _TFDS:
         _refuse_for_tfds(of_files)
     if kind == _SCENES:
@@ -301,7 +307,7 @@ def load(
 
 
 def _checked_of_files(
-    read: Any, pages: Any, channels: Any, time_limit: Any
+    read: Any, pages: Any, no_data: Any, channels: Any, time_limit: Any
 ) -> dict[str, Any]:
     """Arguments of files, as they must be."""
     if read is not None and not callable(read):
@@ -314,6 +320,12 @@ def _checked_of_files(
             f"pages must be {CHANNELS!r} or {EXAMPLES!r}. Received: "
             f"pages={pages!r}"
         )
+    is_number = isinstance(no_data, int | float) and no_data is not True
+    if no_data is not None and not (is_number and math.isfinite(no_data)):
+        raise ValueError(
+            "no_data must be a finite number, which pixels without data "
+            f"become. Received: no_data={no_data!r}"
+        )
     if channels is not None:
         channels = check_integer("channels", channels, smallest=1)
     is_number = isinstance(time_limit, int | float) and time_limit is not True
@@ -325,6 +337,7 @@ def _checked_of_files(
     return {
         "read": read,
         "pages": pages,
+        "no_data": no_data,
         "channels": channels,
         "time_limit": time_limit,
     }

@@ -38,6 +38,7 @@ class RawFileSource(FileSource):
         form: Of all images.
         read: From a path to an array; None reads what `data.decoding.raw` does.
         pages: See `load`.
+        no_data: See `load`.
         numbers: Where pages are examples, which one each image is.
         **facts: Further arguments of `ImageSource`.
     """
@@ -55,6 +56,7 @@ class RawFileSource(FileSource):
         form: Form,
         read: Read | None = None,
         pages: str | None = None,
+        no_data: float | None = None,
         numbers: Sequence[int] | None = None,
         **facts: Any,
     ) -> None:
@@ -64,11 +66,13 @@ class RawFileSource(FileSource):
         super().__init__(name, paths, labels, masks, of_masks, **facts)
         self._read_file = read
         self._pages = pages
+        self._no_data = no_data
         self._numbers = numbers
         self._looked_at = 16 if read is not None else self._looked_at
         self._arrays_kept = None
         if cache is not False:
             how = getattr(read, "__qualname__", type(read).__name__)
+            how += "" if no_data is None else f" no_data={no_data}"
             self._arrays_kept = ArrayCache(
                 None if cache is True else cache,
                 [*paths, f"{how} {pages} {form}"],
@@ -92,7 +96,9 @@ class RawFileSource(FileSource):
     def _image(self, index: int) -> np.ndarray:
         if self._read_file is None:
             page = None if self._numbers is None else self._numbers[index]
-            image = raw.read(self._paths[index], self._pages, page)
+            image = raw.read(
+                self._paths[index], self._pages, page, self._no_data
+            )
         else:
             image = read_by(self._read_file, self._paths[index])
         found = Form(image.shape[-1], image.dtype.name)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_vicregl.data.decoding.forms import unmasked
+from keras_vicregl.views.values import unmasked
 
 Data = Mapping[str, Any] | Iterable[Any]
 

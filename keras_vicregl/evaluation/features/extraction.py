@@ -174,7 +174,9 @@ def _warn_of_range(images: np.ndarray, value_range: ValueRange | None) -> bool:
         return True
     low, high = float(images.min()), float(images.max())
     # One of 0 alone is black. Resizing may go a little beyond.
-    if low > -0.5 and not 0 < high <= 1 and high < 256:
+    usual = low > -0.5 and not 0 < high <= 1 and high < 256
+    # Those of 16 bits are so by chance, where they are dark.
+    if usual and images.dtype != np.uint16:
         return False
     warn(
         f"Images have values of {low:.3g} to {high:.3g}, and are normalised "

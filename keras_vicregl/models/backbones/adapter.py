@@ -45,6 +45,11 @@ def as_backbone(
     registers, are left out. Such a model mostly takes images of one size, and
     so views of one.
 
+    A model of one of Keras' own classes, as `keras.Model(inputs, outputs)` is,
+    keeps the range, mean and deviation of the views it is trained on in its
+    file, where they are others than ImageNet's: to load it, import
+    keras_vicregl first.
+
     Views, evaluations and exports give normalised images. With `pixels` the
     backbone takes these and makes of them, in its first layer, the pixels that
     the model wants; nothing else needs to know. It is needed where a model

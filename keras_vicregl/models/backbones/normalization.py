@@ -15,6 +15,7 @@ import numpy as np
 from keras import ops
 
 from keras_vicregl._warnings import warn
+from keras_vicregl.models.backbones.remembering import make_remember
 from keras_vicregl.views.multi_view import MultiView
 from keras_vicregl.views.normalization import (
     IMAGENET_MEAN,
@@ -40,6 +41,9 @@ PIXELS = {
     ),
 }
 
+
+# What is taken where nothing is told.
+_USUAL = Normalization(IMAGENET_MEAN, IMAGENET_STD)
 
 # Operations of `keras.ops` on images and a number, as `images / 255` makes.
 _ARITHMETIC = ("Add", "Subtract", "Multiply", "Divide", "TrueDivide")
@@ -149,8 +153,8 @@ def learn_normalization(backbone: keras.Model, views: Any) -> None:
     """Notes what a backbone is trained on; warns where that is another.
 
     Args:
-        backbone: The model that remembers it, and with it its `.keras` file, if
-            it is a backbone of this package.
+        backbone: The model that remembers it, and with it its `.keras` file. A
+            warning says so where its class keeps its file from it.
         views: What made the views; all but a `MultiView` tells nothing.
     """
     if not isinstance(views, MultiView):
@@ -166,15 +170,28 @@ def learn_normalization(backbone: keras.Model, views: Any) -> None:
             f"{backbone.name!r} takes images normalised by {_words(known)}: "
             f"pass MultiView({_words(known)})."
         )
-    remember(backbone, given)
+    if not remember(backbone, given):
+        warn(
+            f"The .keras file of {backbone.name!r}, a "
+            f"{type(backbone).__name__}, will not know that its images are "
+            f"normalised by {_words(given)}: pass these to evaluations and "
+            "exports, or make the backbone keras.Model(model.input, "
+            "model.output), whose file does."
+        )
 
 
-def remember(backbone: keras.Model, normalization: Normalization) -> None:
-    """Notes how what a backbone is trained on is normalised."""
+def remember(backbone: keras.Model, normalization: Normalization) -> bool:
+    """Notes how what a backbone is trained on is normalised.
+
+    Returns:
+        Whether its `.keras` file will tell, or need not: it is what is taken
+        where nothing is told.
+    """
     mean, std, value_range = normalization
-    backbone._normalization = Normalization(
-        tuple(mean), tuple(std), value_range
-    )
+    given = Normalization(tuple(mean), tuple(std), value_range)
+    backbone._normalization = given
+    is_usual = _same(given, _USUAL)
+    return is_usual or make_remember(backbone)
 
 
 def resolved(
@@ -199,7 +216,7 @@ def resolved(
         ValueError: If they are not of as many channels as it takes.
     """
     known = whole_normalization_of(backbone)
-    own = known or Normalization(IMAGENET_MEAN, IMAGENET_STD)
+    own = known or _USUAL
     mean = own.mean if mean is None else tuple(mean)
     std = own.std if std is None else tuple(std)
     channels = _input_channels(backbone)

@@ -74,11 +74,12 @@ class HostViews(ViewLayer):
             VIEW_TO_SOURCE: _a_view_each(groups, VIEW_TO_SOURCE),
         }
         if recipe.return_masks:
+            masks = _labels(inputs[MASKS])
             outputs[VIEW_MASKS] = tuple(
                 mask
                 for parameters, group in zip(groups, recipe.groups, strict=True)
                 for mask in _masks(
-                    inputs[MASKS],
+                    masks,
                     parameters,
                     cast("tuple[int, int]", group.size),
                 )
@@ -154,6 +155,28 @@ def _a_view_each(groups: tuple, key: str) -> tuple[tf.Tensor, ...]:
     return tuple(
         values for group in groups for values in tf.unstack(group[key], axis=1)
     )
+
+
+def _labels(masks: tf.Tensor) -> tf.Tensor:
+    """Masks, of whatever dtype, whose labels uint8 can hold.
+
+    Raises:
+        ValueError: if they are no integers, or are beyond 0 to 255 - within a
+            graph an error of TensorFlow.
+    """
+    if masks.dtype in (tf.uint8, tf.bool):
+        return masks
+    what = f"{MASKS!r} must be labels of 0 to 255, integers"
+    if not masks.dtype.is_integer:
+        raise ValueError(f"{what}. Got {masks.dtype.name}.")
+    wide = tf.cast(masks, tf.int64)
+    beyond = tf.reduce_any((wide < 0) | (wide > 255))
+    if tf.executing_eagerly():
+        if beyond:
+            raise ValueError(f"{what}. Got others, of {masks.dtype.name}.")
+        return masks
+    with tf.control_dependencies([tf.debugging.Assert(~beyond, [what])]):
+        return tf.identity(masks)
 
 
 def _masks(

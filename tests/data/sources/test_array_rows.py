@@ -1,6 +1,7 @@
 """Arrays are read row by row, not copied."""
 
 import pathlib
+import tracemalloc
 
 import forked
 import numpy as np
@@ -21,6 +22,31 @@ ARRAYS = {
         0, 4, (COUNT, 6, 8, 1), dtype=np.uint8
     ),
 }
+
+
+@pytest.mark.parametrize(
+    "some",
+    [
+        lambda array: np.moveaxis(array, 1, -1),
+        lambda array: array.transpose(3, 1, 2, 0),
+        lambda array: array[..., ::2],
+        lambda array: array[:, :, :, :1],
+    ],
+    ids=["channels first", "Fortran", "strided", "cut"],
+)
+def test_a_row_costs_a_row(some):
+    """Whatever lies where: `np.take` copies such arrays first."""
+    array = some(np.arange(40 * 4 * 30 * 40).reshape(40, 4, 30, 40))
+    tracemalloc.start()
+    row, rows = array_rows.take(array, 3), array_rows.take(array, [5, 2])
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    np.testing.assert_array_equal(row, array[3])
+    np.testing.assert_array_equal(rows, array[[5, 2]])
+    assert row.flags.c_contiguous
+    assert not np.shares_memory(row, array)
+    # The three rows, one of the two twice, and Python's own objects.
+    assert peak < 5 * row.nbytes + 10_000
 
 
 @pytest.fixture(params=[0, 2**20], ids=["read", "constants"])

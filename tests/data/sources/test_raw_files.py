@@ -42,7 +42,99 @@ def written(path, image, **options):
     return path
 
 
+def stack_of_metamorph(path, pages):
+    """A file whose one page says how many follow it."""
+    count = len(pages)
+    plane_tags = [
+        (33628, 4, count, (0,) * count, True),
+        (33629, 5, count, (1,) * 2 * count, True),
+    ]
+    tifffile.imwrite(path, pages[0], metadata=None, extratags=plane_tags)
+    with open(path, "ab") as file:
+        file.write(pages[1:].tobytes())
+
+
 class TestTiff:
+    @pytest.mark.parametrize("kind", ["shaped", "metamorph"])
+    def test_one_page_may_say_where_all_are(self, tmp_path, kind):
+        stack = np.stack([GREY16, GREY16 // 2, GREY16 // 3])
+        if kind == "shaped":
+            options = {"truncate": True, "photometric": "minisblack"}
+            written(tmp_path / "a.tif", stack, **options)
+        else:
+            stack_of_metamorph(tmp_path / "a.tif", stack)
+        with pytest.raises(ValueError, match="it has 3 pages"):
+            load(tmp_path)
+        (found,) = images_of(load(tmp_path, pages="channels"))
+        np.testing.assert_array_equal(found, np.moveaxis(stack, 0, -1))
+        found = images_of(load(tmp_path, pages="examples"))
+        np.testing.assert_array_equal(np.stack(found)[..., 0], stack)
+
+    @pytest.mark.parametrize(
+        ("image", "tag", "count"),
+        [
+            (np.where(BANDS < -1, np.float32(-9999), BANDS), "-9999", 1),
+            (np.where(BANDS < -1, np.float32("nan"), BANDS), "nan", 1),
+            # As GDAL writes it: as a float32 it is the smallest.
+            (
+                np.where(BANDS < -1, np.finfo("f4").min, BANDS),
+                "-3.4028234663852886e+38 ",
+                1,
+            ),
+            (np.where(GREY16 < 9000, 65535, GREY16)[..., None], "65535", 0),
+        ],
+        ids=["number", "nan", "smallest", "uint16"],
+    )
+    def test_no_data_is_told_or_filled(self, tmp_path, image, tag, count):
+        image = image.astype(BANDS.dtype if count else GREY16.dtype)
+        missing = np.isnan(image) | (image == np.float32(tag))
+        options = {
+            "photometric": "minisblack",
+            "planarconfig": "contig" if count else None,
+            "extratags": [(42113, 2, 0, tag, True)],
+        }
+        written(tmp_path / "a.tif", image, **options)
+        told = f"{missing.sum()} of {image.size} values are no data.*no_data=0"
+        with pytest.raises(ValueError, match=told):
+            images_of(load(tmp_path))
+        (found,) = images_of(load(tmp_path, no_data=7))
+        np.testing.assert_array_equal(found, np.where(missing, 7, image))
+        assert found.dtype == image.dtype
+        if not count:
+            with pytest.raises(ValueError, match="no_data=-1 is no uint16"):
+                images_of(load(tmp_path, no_data=-1))
+
+    def test_no_data_that_is_zero_stays(self, tmp_path):
+        image = np.where(GREY16 < 9000, 0, GREY16)
+        options = {"extratags": [(42113, 2, 0, "0", True)]}
+        written(tmp_path / "a.tif", image, **options)
+        (found,) = images_of(load(tmp_path))
+        np.testing.assert_array_equal(found[..., 0], image)
+        (found,) = images_of(load(tmp_path, no_data=5))
+        np.testing.assert_array_equal(found[..., 0] == 5, image == 0)
+
+    @pytest.mark.parametrize("value", ["0", float("nan"), True])
+    def test_no_data_is_a_number(self, tmp_path, value):
+        written(tmp_path / "a.tif", GREY16)
+        with pytest.raises(ValueError, match="no_data must be a finite"):
+            load(tmp_path, no_data=value)
+
+    def test_axes_that_a_file_tells_are_not_guessed(self, tmp_path):
+        image = np.random.default_rng(0).integers(0, 9, (4, 100, 30), "uint16")
+        options = {"photometric": "minisblack", "planarconfig": "contig"}
+        written(tmp_path / "a.tif", image, **options)
+        (found,) = images_of(load(tmp_path))
+        np.testing.assert_array_equal(found, image)
+
+    def test_a_palette_of_eight_bits(self, tmp_path):
+        values = np.arange(12, dtype="uint8").reshape(3, 4)
+        colors = np.stack([np.arange(256)] * 3).astype("uint16")
+        written(
+            tmp_path / "a.tif", values, photometric="palette", colormap=colors
+        )
+        (found,) = images_of(load(tmp_path))
+        np.testing.assert_array_equal(found, values[..., None].repeat(3, -1))
+
     @pytest.mark.parametrize(
         ("image", "options"),
         [

@@ -23,6 +23,7 @@ from keras_vicregl.models.backbones.normalization import (
     normalization_of,
     resolved,
 )
+from keras_vicregl.training.saving.facts import configuration_facts
 from keras_vicregl.views import MultiView
 
 PIXEL_VALUES = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3))
@@ -257,6 +258,65 @@ def test_models_that_make_views_know_them():
     heads(backbone, views=views)
     assert normalization_of(backbone) == (OTHER["mean"], OTHER["std"])
     assert backbone.normalization == views.normalization
+
+
+def of_keras(kind):
+    convolution = keras.layers.Conv2D(4, 2, strides=2)
+    if kind == "sequential":
+        return keras.Sequential([keras.Input((None, None, 3)), convolution])
+    images = keras.Input((None, None, 3))
+    return keras.Model(images, convolution(images))
+
+
+@pytest.mark.parametrize("kind", ["functional", "sequential"])
+def test_the_file_of_a_model_of_keras_tells(tmp_path, kind):
+    """Else raw values would be normalised as if they were of 8 bits."""
+    backbone = of_keras(kind)
+    facts = configuration_facts(backbone)
+    views = MultiView.scenes(on="device", value_range=(0, 4000))
+    model = heads(as_backbone(backbone), views=views)
+    assert model.backbone is backbone
+    # A run that began before goes on.
+    assert configuration_facts(backbone) == facts
+    backbone.save(tmp_path / "backbone.keras")
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "backbone.keras")
+    assert again.normalization == views.normalization
+    whole = keras.saving.load_model(tmp_path / "model.keras")
+    assert whole.backbone.normalization == views.normalization
+    dark = np.full((1, 8, 8, 3), 200, "uint16")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        found = [
+            extract_features(each, {"images": dark})["features"]
+            for each in (backbone, again, whole.backbone)
+        ]
+    expected = seeded_weights.run(backbone, views.normalization(dark))
+    for each in found:
+        assert_close(each, expected)
+    # A copy is of nobody's images yet.
+    assert normalization_of(keras.models.clone_model(backbone)) is None
+
+
+def test_a_file_that_cannot_tell_is_told_of():
+    class Own(keras.Model):
+        """A class that is not made of a configuration with more in it."""
+
+    images = keras.Input((None, None, 3))
+    backbone = Own(images, keras.layers.Conv2D(4, 2)(images))
+    told = r"file of .*, a Own, will not know .*value_range=\(0\.0, 4000\.0\)"
+    with pytest.warns(UserWarning, match=told):
+        heads(
+            backbone,
+            views=MultiView.scenes(on="device", value_range=(0, 4000)),
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        # What is taken where nothing is told.
+        heads(
+            keras.Model(images, keras.layers.Conv2D(4, 2)(images)),
+            views=MultiView.scenes(on="device"),
+        )
 
 
 def test_what_is_not_known_is_imagenets():
