@@ -124,6 +124,11 @@ class CheckedArguments(_Base):
 
     def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
         """`keras.Model.evaluate`, of batches of views."""
+        if not self.compiled:
+            raise ValueError(
+                "You must call `compile()` before `evaluate()`: whose losses "
+                "are computed as they are in training."
+            )
         given = _bound(super().evaluate, x, *args, **kwargs)
         _refuse("evaluate", given, _FIT)
         _check_views("x", x)

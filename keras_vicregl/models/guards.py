@@ -9,6 +9,7 @@ from typing import Any, cast
 import keras
 
 from keras_vicregl.distribution.processes import process_count
+from keras_vicregl.optimizers.rates import learning_rate_of
 
 CLASSIFIER_LOSS = "classifier_loss"
 """The log that is NaN, and alone so, after labels that cannot be."""
@@ -198,15 +199,14 @@ class StopOnNonFinite(keras.callbacks.Callback):
                     metric.reset_state()
             self._on_reset()
             return
-        rate = float(
-            keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
-        )
+        rate = learning_rate_of(self.model.optimizer)
+        told = "" if rate is None else f" (learning rate {rate:g})"
         epoch = cast("int", epoch)
         step = self._first_batch + batch
         raise NonFiniteStepError(
             f"{', '.join(broken)} not finite in epoch {epoch + 1}, batch "
-            f"{step + 1} (learning rate {rate:g}). The weights may hold NaN as "
-            f"well: go back to a checkpoint. {_CAUSES}",
+            f"{step + 1}{told}. The weights may hold NaN as well: go back to a "
+            f"checkpoint. {_CAUSES}",
             epoch,
             step,
         )

@@ -6,7 +6,7 @@ and guides use it, nothing in the package does.
 """
 
 from keras_vicregl.storage.history import read_history, read_rows
-from keras_vicregl.training._beginning import has_trained
+from keras_vicregl.training._beginning import check_steps, has_trained
 from keras_vicregl.training.evaluation import Evaluation
 from keras_vicregl.training.figures import feature_evaluation
 from keras_vicregl.training.interruption import StopSignals, TrainingInterrupted
@@ -29,6 +29,7 @@ __all__ = [
     "TrainingCheckpoint",
     "TrainingInterrupted",
     "TrainingLog",
+    "check_steps",
     "feature_evaluation",
     "has_trained",
     "keep_settings",

@@ -6,19 +6,49 @@ import os
 import pathlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import keras
 
 from keras_vicregl.storage.history import EPOCHS, EVENTS, STEPS, read_rows
-from keras_vicregl.training.saving.folder import has_progress
+from keras_vicregl.training.saving.folder import (
+    check_checkpoints,
+    has_progress,
+)
 
 CHECKPOINTS = "checkpoints"
 FIRST_STEP = "first step"
 
 # Seconds in which Keras' thread tells of a step that is done.
 _LONGEST_WAIT = 2.0
+
+
+def check_steps(
+    output: str | os.PathLike,
+    steps_per_epoch: int,
+    allow_changes: bool | Collection[str] = False,
+) -> None:
+    """Looks whether a run can go on with epochs of a length.
+
+    For before something is written, as `pretrain` itself finds out later.
+
+    Args:
+        output: of `pretrain`; need not exist.
+        steps_per_epoch: batches in a whole epoch.
+        allow_changes: of `pretrain`.
+
+    Raises:
+        ValueError: if it cannot.
+
+    Example:
+
+    >>> check_steps("a folder that is not there", 100)
+    """
+    if has_trained(output):
+        check_checkpoints(
+            pathlib.Path(output) / CHECKPOINTS, steps_per_epoch, allow_changes
+        )
 
 
 def has_trained(output: str | os.PathLike) -> bool:

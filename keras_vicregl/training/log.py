@@ -14,9 +14,40 @@ from typing import Any
 
 import keras
 
+from keras_vicregl.optimizers.rates import learning_rate_of
 from keras_vicregl.storage.files import sync_folder
 from keras_vicregl.storage.history import EPOCHS, EVENTS, STEPS
 from keras_vicregl.training.saving.steps import StepCounter
+
+
+class Weights(keras.callbacks.Callback):
+    """How much the means of metrics are of, at the end of an epoch.
+
+    Validation and evaluations begin metrics anew: as a callback this is to be
+    before those that evaluate.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._noted: dict[str, float] | None = None
+
+    def forget(self) -> None:
+        """What was noted is no longer so."""
+        self._noted = None
+
+    def note(self, model: keras.Model) -> dict[str, float]:
+        """Counts by the names of metrics, as they were first noted."""
+        if self._noted is None:
+            self._noted = {
+                metric.name: float(keras.ops.convert_to_numpy(metric.count))
+                for metric in model.metrics
+                if isinstance(metric, keras.metrics.Mean)
+            }
+        return self._noted
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Notes them, if validation has not."""
+        self.note(self.model)
 
 
 class TrainingLog(StepCounter):
@@ -92,6 +123,8 @@ class TrainingLog(StepCounter):
         self._resumes = False
         self._begins_means = False
         self._epoch = self._step = self._unseen = 0
+        self._completed = self._shift = 0
+        self.weights = Weights()
         self._started = 0.0
         self._begin_window(0, {})
 
@@ -114,7 +147,11 @@ class TrainingLog(StepCounter):
                 self._window_start,
                 self._window_means,
                 self._window_seen,
+                self._window_weights,
             ],
+            "completed": self._completed,
+            "steps_per_epoch": self.steps_per_epoch,
+            "shift": self._shift,
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -132,6 +169,11 @@ class TrainingLog(StepCounter):
                     file.truncate(length)
         self._step = state["step"]
         self._unseen = state.get("unseen", 0)
+        self._completed = state.get("completed", 0)
+        before = state.get("steps_per_epoch", self.steps_per_epoch)
+        # Of epochs of another length, what "step" counts goes on.
+        fewer = self._completed * (before - self.steps_per_epoch)
+        self._shift = state.get("shift", 0) + fewer
         self._begin_window(*state["window"])
         self._resumes = True
 
@@ -151,7 +193,8 @@ class TrainingLog(StepCounter):
         if not self._resumes:
             self._begin_epoch()
         self._resumes = False
-        self._epoch = epoch
+        self._epoch = self._completed = epoch
+        self.weights.forget()
         self.count_from(self._step)
         self._started = time.perf_counter()
 
@@ -168,10 +211,12 @@ class TrainingLog(StepCounter):
             self._step < self.steps_per_epoch
         ):
             self._write_window(_as_floats(self.model.get_metrics_result()))
+            self.weights.forget()
 
     def on_test_begin(self, logs: Any = None) -> None:
         """Knows where training is, for a checkpoint before validation."""
         super().on_test_begin(logs)
+        self.weights.note(self.model)
         self._step = self.reached
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
@@ -182,6 +227,7 @@ class TrainingLog(StepCounter):
         self._write_epoch(logs)
         # What is saved now belongs to the next epoch.
         self._begin_epoch()
+        self._completed = epoch + 1
 
     def leave_out(self) -> None:
         """The batch that would be trained now is left out."""
@@ -231,43 +277,47 @@ class TrainingLog(StepCounter):
         step: int,
         means: Mapping[str, float],
         seen: int | None = None,
+        weights: Mapping[str, float] | None = None,
     ) -> None:
         """Rows of steps are of what comes after `step` in the epoch.
 
         `means` are those of the epoch until there, of `seen` batches: Keras'
-        logs are means since its beginning.
+        logs are means since its beginning. `weights` are how much each mean is
+        of, where that is known: accuracies are of images with a label.
         """
         self._window_start = step
         self._window_means = dict(means)
         self._window_seen = step - self._unseen if seen is None else seen
+        self._window_weights = dict(weights or {})
 
     def _write_window(self, means: dict[str, float]) -> None:
         seen = self._step - self._unseen
-        count = seen - self._window_seen
-        self._write(
-            STEPS,
-            {
-                name: (
-                    mean * seen
-                    - self._window_means.get(name, 0.0) * self._window_seen
-                )
-                / count
-                for name, mean in (means if count else {}).items()
-            },
-        )
-        self._begin_window(self._step, means)
+        weights = self.weights.note(self.model)
+        values = {}
+        for name, mean in means.items():
+            now = weights.get(name, seen)
+            before: float = self._window_seen
+            if name in weights:
+                # Not in checkpoints of earlier versions.
+                before = self._window_weights.get(name, before)
+            if now > before:
+                sum_before = self._window_means.get(name, 0.0) * before
+                values[name] = (mean * now - sum_before) / (now - before)
+            elif seen > self._window_seen:  # of batches without any weight
+                values[name] = math.nan
+        self._write(STEPS, values)
+        self._begin_window(self._step, means, weights=weights)
 
     def _write(self, name: str, values: dict[str, float]) -> None:
-        rate = keras.ops.convert_to_numpy(self.model.optimizer.learning_rate)
-        row = {**self._place(), **values, "learning_rate": float(rate)}
+        rate = learning_rate_of(self.model.optimizer)
+        rates = {} if rate is None else {"learning_rate": rate}
+        row = {**self._place(), **values, **rates}
         self._append(name, row)
         self._sink(name, row)
 
     def _place(self) -> dict[str, int]:
-        return {
-            "epoch": self._epoch + 1,
-            "step": self._epoch * self.steps_per_epoch + self._step,
-        }
+        before = self._epoch * self.steps_per_epoch + self._shift
+        return {"epoch": self._epoch + 1, "step": before + self._step}
 
     def _sink(self, name: str, row: dict[str, Any]) -> None:
         for sink in self._sinks if self._writes else ():

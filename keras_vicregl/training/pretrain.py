@@ -332,7 +332,7 @@ def pretrain(
         ours.insert(1, SaveSteps(checkpoint))
     first = FirstStep(log.event, begun)
     # Whatever the others do after the step.
-    ours[:0] = [speed, first]
+    ours[:0] = [speed, first, log.weights]
     # The checkpoint comes last: it holds what the others have done.
     slow = WarnOnSlowNorms(epochs * steps_per_epoch)
     ours += [slow, states, collapse, log]

@@ -5,6 +5,7 @@ Disks that are full are made so by their errors: no test may mount one.
 
 import errno
 import importlib
+import json
 import os
 import pathlib
 
@@ -14,6 +15,7 @@ import pytest
 from image_files import encoded, picture
 
 from keras_vicregl import backbone
+from keras_vicregl.commands.evaluating import running
 from keras_vicregl.commands.given import outputs
 from keras_vicregl.commands.main import main
 
@@ -109,6 +111,11 @@ def told(place, monkeypatch, capsys):
             "evaluate classifier.keras images",
             2,
             "it puts out (None, 3), not",
+        ),
+        (
+            "evaluate good.keras images --protocols finetuning --batch-size 8",
+            2,
+            "give --options finetuning.batch_size=8",
         ),
         ("evaluate two.keras images", 2, "has 2 inputs"),
         ("evaluate own.keras images", 2, "a class of one's own, 'Own'"),
@@ -338,3 +345,11 @@ def test_an_interrupted_embed_says_how_it_goes_on(
     interrupted_at(None)
     assert main(words) == 0
     assert [path.name for path in tmp_path.iterdir()] == ["f.npz"]
+
+
+def test_figures_that_are_none_are_null():
+    """Of a class that does not occur; JSON has no NaN."""
+    text = running._as_json({"segmentation": {"iou_1": 0.5, "iou_2": np.nan}})
+    assert json.loads(text, parse_constant=pytest.fail) == {
+        "segmentation": {"iou_1": 0.5, "iou_2": None}
+    }

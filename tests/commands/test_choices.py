@@ -163,7 +163,7 @@ def test_what_a_run_began_with_is_told_by_options(tmp_path):
         "log": [],
     }
     with pytest.raises(UsageError) as error:
-        beginning.keep(tmp_path, now, begun, False)
+        beginning.keep(tmp_path, now, begun, False, 3)
     assert str(error.value) == (
         f"the run in {tmp_path} began otherwise: --alpha was not given, and is "
         "0.5; --model backbone was small_resnet, and is resnet18. Go on as it "
@@ -181,7 +181,7 @@ def test_what_a_run_began_with_is_told_by_options(tmp_path):
         beginning.check_same_images(settings, begun)
     settings.allow_changes = True
     beginning.check_same_images(settings, begun)
-    assert beginning.keep(tmp_path, now, begun, True) is True
+    assert beginning.keep(tmp_path, now, begun, True, 3) is True
     assert json.loads((tmp_path / "config.json").read_text()) == now
 
 

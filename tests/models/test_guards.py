@@ -181,3 +181,21 @@ def test_bad_epochs_are_counted_over_an_interruption(model):
 def test_arguments_of_the_warning(arguments):
     with pytest.raises(ValueError, match="between 0 and 1"):
         WarnOnCollapse(**arguments)
+
+
+def test_of_an_optimizer_of_several_rates_none_is_told():
+    kind = getattr(keras.optimizers, "MultiOptimizer", None)
+    if kind is None:
+        pytest.skip("not in this Keras")
+    optimizers = keras.optimizers.OptimizerMap(keras.optimizers.SGD(1e30))
+    model = VICRegL(small.backbone(), alpha=1, expander_units=(4,))
+    small.compiled(model, kind(optimizers))
+    told = r"not finite in epoch 1, batch \d\. The weights"
+    with pytest.raises(FloatingPointError, match=told):
+        model.fit(small.batch()[0], batch_size=2, verbose=0)
+
+
+def test_evaluation_needs_a_compiled_model():
+    model = VICRegL(small.backbone(), alpha=1, expander_units=(4,))
+    with pytest.raises(ValueError, match=r"call `compile\(\)` before"):
+        model.evaluate(small.batch()[0], verbose=0)

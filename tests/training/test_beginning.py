@@ -1,6 +1,7 @@
 """A folder in which nothing was trained is free, and any other is not."""
 
 import functools
+import json
 
 import keras
 import numpy as np
@@ -8,6 +9,8 @@ import pytest
 import tiny
 from tiny import no_pictures  # noqa: F401
 
+from keras_vicregl.commands.pretraining import beginning
+from keras_vicregl.commands.problems import UsageError
 from keras_vicregl.training import has_trained
 
 SGD = keras.optimizers.SGD
@@ -147,3 +150,30 @@ def test_rows_without_a_checkpoint_are_a_training(tmp_path):
     (tmp_path / "steps.jsonl").write_text('{"epoch": 1, "step": 50}\n')
     with pytest.raises(ValueError, match="logs of a training but no check"):
         tiny.train(tiny.model(), tiny.Batches, epochs=1, output=tmp_path)
+
+
+def test_settings_that_a_run_cannot_have_are_not_kept(tmp_path):
+    """Or it could go on neither with these nor with its own."""
+    tiny.train(
+        tiny.model(),
+        tiny.Batches,
+        epochs=2,
+        output=tmp_path,
+        save_freq=1,
+        callbacks=[tiny.StopAt(1, 1)],
+    )
+    begun = {"data": "a", "batch_size": 4}
+    (tmp_path / "config.json").write_text(json.dumps(begun))
+    now = {**begun, "batch_size": 6}
+    with pytest.raises(UsageError, match="4 batches an epoch, in the middle"):
+        beginning.keep(tmp_path, now, begun, True, 3)
+    assert json.loads((tmp_path / "config.json").read_text()) == begun
+    tiny.train(
+        tiny.model(),
+        tiny.Batches,
+        epochs=3,
+        output=tmp_path,
+        continue_stopped=True,
+    )
+    assert beginning.keep(tmp_path, now, begun, True, 3) is True
+    assert json.loads((tmp_path / "config.json").read_text()) == now

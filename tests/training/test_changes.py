@@ -15,6 +15,7 @@ from keras_vicregl.data import ArrayBatches
 from keras_vicregl.data.batches.identity import examples_of, identity_of
 from keras_vicregl.data.sources.arrays import from_arrays
 from keras_vicregl.data.streams.epochs import Plan
+from keras_vicregl.training import check_steps, read_rows
 from keras_vicregl.training.saving.facts import (
     configuration_facts,
     optimizer_facts,
@@ -275,3 +276,109 @@ def test_batches_tell_their_examples():
     epoch = [shuffled(3, step) for step in range(3)]
     assert sorted(np.concatenate(epoch)) == list(range(12))
     assert examples_of(12, plan._replace(shuffle=100), 0) is None
+
+
+def of_steps(steps):
+    return lambda start: tiny.Batches(start, steps=steps)
+
+
+@pytest.mark.parametrize("allow", [True, ["batches"]])
+def test_an_epoch_of_another_length(tmp_path, allow):
+    """Whoever has more images, or other batches, goes on from its end."""
+    tiny.train(tiny.model(), of_steps(3), epochs=2, output=tmp_path)
+    arguments = {"epochs": 3, "output": tmp_path}
+    told = r"of 3 batches an epoch; now they are 2.*pass `allow_changes=True`"
+    with pytest.raises(ValueError, match=told):
+        tiny.train(tiny.model(), of_steps(2), **arguments)
+    model = tiny.model()
+    tiny.train(model, of_steps(2), **arguments, allow_changes=allow)
+    assert tiny.steps_of(model) == 8
+    # What steps are counted by goes on.
+    assert tiny.logged(tmp_path) == [*range(1, 9)]
+    assert tiny.logged(tmp_path, "epochs.jsonl") == [3, 6, 8]
+    (event,) = tiny.events(tmp_path, "changed")
+    facts = event["what"], event["before"], event["now"]
+    assert facts == ("steps_per_epoch", 3, 2)
+    # From then on it is what it began with.
+    arguments["epochs"] = 4
+    tiny.train(tiny.model(), of_steps(2), **arguments)
+    assert tiny.logged(tmp_path) == [*range(1, 11)]
+    tiny.train(
+        tiny.model(),
+        of_steps(4),
+        output=tmp_path,
+        epochs=5,
+        allow_changes=allow,
+    )
+    assert tiny.logged(tmp_path) == [*range(1, 15)]
+
+
+def test_not_in_the_middle_of_an_epoch(tmp_path):
+    tiny.train(
+        tiny.model(),
+        of_steps(3),
+        epochs=2,
+        output=tmp_path,
+        save_freq=1,
+        callbacks=[tiny.StopAt(1, 0)],
+    )
+    told = r"in the middle of one \(1 epoch and 1 batch\); now they are 2"
+    with pytest.raises(ValueError, match=told):
+        check_steps(tmp_path, 2, True)
+    check_steps(tmp_path, 3)
+    with pytest.raises(ValueError, match=told):
+        tiny.train(
+            tiny.model(),
+            of_steps(2),
+            epochs=2,
+            output=tmp_path,
+            allow_changes=True,
+        )
+
+
+def test_names_that_may_change_are_a_list(tmp_path):
+    with pytest.raises(TypeError, match=r"pass \['optimizer.learning_rate'\]"):
+        go_on(tmp_path, Adam(), allow_changes="optimizer.learning_rate")
+
+
+def test_what_begins_as_a_copy_of_the_weights(tmp_path):
+    """Else a rate of nothing would take them back to where they began."""
+    kind = getattr(keras.optimizers, "ScheduleFreeAdamW", None)
+    if kind is None:
+        pytest.skip("not in this Keras")
+    before = go_on(tmp_path, Adam(0.1))
+    trained = tiny.weights(before)
+    after = go_on(tmp_path, kind(1e-9), allow_changes=True)
+    # But for what batch normalisation sees, and a rate's own steps.
+    for variable, one, two in zip(
+        after.weights, trained, tiny.weights(after), strict=True
+    ):
+        if variable.trainable:
+            np.testing.assert_allclose(one, two, atol=1e-6)
+
+
+def test_variables_that_keras_does_not_list(tmp_path):
+    def make():
+        inside = keras.optimizers.Nadam(0.1)
+        return tiny.model(keras.optimizers.LossScaleOptimizer(inside))
+
+    if keras.backend.backend() == "jax":
+        pytest.skip("Keras does not carry what it does not list")
+    whole, first, second = make(), make(), make()
+    tiny.train(whole, tiny.Batches, epochs=2, output=tmp_path / "whole")
+    for model, epochs in ((first, 1), (second, 2)):
+        tiny.train(model, tiny.Batches, epochs=epochs, output=tmp_path / "two")
+    tiny.assert_same(second, whole)
+
+
+def test_an_optimizer_of_several(tmp_path):
+    kind = getattr(keras.optimizers, "MultiOptimizer", None)
+    if kind is None:
+        pytest.skip("not in this Keras")
+    made = kind(
+        keras.optimizers.OptimizerMap(Adam(1e-3), {".*kernel": SGD(1e-2)})
+    )
+    tiny.train(tiny.model(made), tiny.Batches, epochs=1, output=tmp_path)
+    (row,) = read_rows(tmp_path / "epochs.jsonl")
+    assert row["step"] == tiny.STEPS
+    assert "learning_rate" not in row

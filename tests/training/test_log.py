@@ -6,7 +6,9 @@ import math
 import keras
 import numpy as np
 import pytest
+import small
 
+from keras_vicregl import VICRegL
 from keras_vicregl.training import TrainingLog, read_history, read_rows
 from keras_vicregl.training._callbacks import Curves, TensorBoardSink
 
@@ -200,3 +202,44 @@ def test_tensorboard_gets_scalars_over_steps(tmp_path):
 def test_rows_need_a_distance(tmp_path):
     with pytest.raises(ValueError, match="`every` must be 1"):
         TrainingLog(tmp_path, steps_per_epoch=STEPS, every=0)
+
+
+def test_accuracies_of_steps_are_of_their_images_with_labels(tmp_path):
+    labels = np.array([0, 1, 0, -1, 1, -1, -1, -1, -1, -1, -1, -1, 1, 1, 0, 0])
+    x, _ = small.batch(len(labels))
+    model = VICRegL(
+        small.backbone(), alpha=1, expander_units=(4,), num_classes=2
+    )
+    small.compiled(small.seeded(model), keras.optimizers.SGD(1e-3))
+    log = TrainingLog(tmp_path, steps_per_epoch=4, every=1)
+    validation = (x, np.abs(labels))
+    model.fit(
+        x,
+        labels,
+        4,
+        epochs=2,
+        shuffle=False,
+        verbose=0,
+        callbacks=[log],
+        validation_data=validation,
+    )
+    counts = np.array([3, 1, 0, 4])
+    rows = read_rows(tmp_path / "steps.jsonl")
+    for epoch, row in enumerate(read_rows(tmp_path / "epochs.jsonl")):
+        found = rows[4 * epoch : 4 * epoch + 4]
+        for name in ("top1", "classifier_loss"):
+            values = [each[name] for each in found]
+            assert values[2] is None
+            values[2] = 0.0
+            # Differences of sums of float32.
+            assert np.dot(values, counts) / 8 == pytest.approx(
+                row[name], abs=1e-5
+            )
+        for each, count in zip(found, counts, strict=True):
+            right = (each["top1"] or 0) * count
+            assert right == pytest.approx(round(right), abs=1e-5)
+            assert -1e-5 <= right <= count + 1e-5
+        for name in ("inv", "loss"):
+            mean = np.mean([each[name] for each in found])
+            if name == "inv":
+                assert mean == pytest.approx(row[name], rel=1e-5)

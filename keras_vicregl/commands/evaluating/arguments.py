@@ -37,7 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--size", type=int, metavar="N", help="side of the square cut out")
     add("--resize", type=int, metavar="N", help="shorter side before that")
     add("--limit", type=int, metavar="N", help="images of each split")
-    add("--batch-size", type=int, metavar="N", default=256, help="256")
+    add(
+        "--batch-size",
+        type=int,
+        metavar="N",
+        help="of frozen features; 256. Of a training: P.batch_size=N",
+    )
     add(
         "--preprocessed",
         action="store_true",
@@ -98,6 +103,16 @@ def settled(arguments: argparse.Namespace) -> argparse.Namespace:
         if value is not None and value < 1:
             option = name.replace("_", "-")
             raise UsageError(f"--{option} must be 1 or more; received {value}.")
+    trained = [name for name in options if name in TRAINED]
+    if arguments.batch_size is not None and trained:
+        told = (
+            f"--batch-size is of frozen features. Of {' and '.join(trained)} "
+            f"give --options {trained[0]}.batch_size={arguments.batch_size}."
+        )
+        if len(trained) == len(options):
+            raise UsageError(told)
+        print(told)
+    arguments.batch_size = arguments.batch_size or 256
     if arguments.preprocessed and {"linear_augmented", "finetuning"} & set(
         options
     ):

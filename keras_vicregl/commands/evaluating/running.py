@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from keras_vicregl.commands.evaluating.protocols import (
@@ -65,7 +66,19 @@ def evaluate(settings: argparse.Namespace) -> None:
         with written(settings.output, "figures"):
             folder = settings.output.absolute().parent
             folder.mkdir(parents=True, exist_ok=True)
-            write_text(settings.output, json.dumps(figures, indent=1) + "\n")
+            write_text(settings.output, _as_json(figures))
+
+
+def _as_json(figures: Mapping[str, Mapping[str, float]]) -> str:
+    """JSON, which has no NaN: of classes that do not occur it is null."""
+    known = {
+        protocol: {
+            name: value if math.isfinite(value) else None
+            for name, value in values.items()
+        }
+        for protocol, values in figures.items()
+    }
+    return json.dumps(known, indent=1, allow_nan=False) + "\n"
 
 
 def is_named(settings: argparse.Namespace) -> bool:

@@ -8,6 +8,7 @@ import pathlib
 from collections.abc import Collection
 from typing import Any
 
+from keras_vicregl.commands.given.options import as_usage
 from keras_vicregl.commands.pretraining.arguments import FREE
 from keras_vicregl.commands.pretraining.values import FILLED_IN
 from keras_vicregl.commands.problems import UsageError
@@ -89,6 +90,7 @@ def keep(
     settings: dict[str, Any],
     begun: dict[str, Any] | None,
     allow_changes: bool,
+    steps_per_epoch: int,
 ) -> bool | Collection[str]:
     """Writes settings, where a run may have them.
 
@@ -97,6 +99,7 @@ def keep(
         settings: as JSON has them.
         begun: of `settings_of`.
         allow_changes: whether they may be others than these.
+        steps_per_epoch: batches in a whole epoch.
 
     Returns:
         What may have changed, as `pretrain` takes it.
@@ -104,7 +107,7 @@ def keep(
     Raises:
         UsageError: if something has changed that may not.
     """
-    from keras_vicregl.training import keep_settings
+    from keras_vicregl.training import check_steps, keep_settings
 
     may_change: bool | Collection[str] = allow_changes
     free = settings if allow_changes or begun is None else FREE
@@ -127,6 +130,8 @@ def keep(
             if before and name not in free and before.get(name) != now.get(name)
         },
     )
+    with as_usage("--batch-size or images"):
+        check_steps(output, steps_per_epoch, may_change)
     keep_settings(output, settings, free={*before, *settings})
     return may_change
 

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import pathlib
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from keras_vicregl._installed import missing
+from keras_vicregl.optimizers.rates import learning_rate_of
 
 if TYPE_CHECKING:
     import keras
@@ -70,7 +72,6 @@ def opened(
 def _wandb(
     output: pathlib.Path, settings: dict[str, Any]
 ) -> Iterator[keras.callbacks.Callback]:
-    import keras
     import wandb
     from wandb.integration.keras import WandbMetricsLogger
 
@@ -78,8 +79,8 @@ def _wandb(
         """Theirs takes learning rates of TensorFlow and PyTorch alone."""
 
         def _get_lr(self) -> float:
-            rate = self.model.optimizer.learning_rate
-            return float(keras.ops.convert_to_numpy(rate))
+            rate = learning_rate_of(self.model.optimizer)
+            return math.nan if rate is None else rate
 
     run = wandb.init(
         project=os.environ.get("WANDB_PROJECT", _PROJECT),

@@ -121,7 +121,9 @@ def train(settings: argparse.Namespace) -> int:
     if setup.is_chief:
         # Only now, for arguments that nothing can be made of are none.
         kept = _kept(settings)
-        allow_changes = keep(settings.output, kept, begun, allow_changes)
+        allow_changes = keep(
+            settings.output, kept, begun, allow_changes, parts.steps
+        )
         _say_plan(settings, parts, setup, begun is not None)
     elif begun is not None and not allow_changes:
         # The first process has looked at all settings.

@@ -13,11 +13,14 @@ def as_rates(learning_rate: float | Sequence[float]) -> tuple[float, ...]:
     Raises:
         ValueError: If there is none, or one of them twice.
     """
-    rates = tuple(float(rate) for rate in np.atleast_1d(learning_rate))
+    try:
+        rates = tuple(float(rate) for rate in np.atleast_1d(learning_rate))
+    except (TypeError, ValueError):
+        rates = ()
     if not rates or len(set(rates)) < len(rates):
         raise ValueError(
             "learning_rate must be a number or a sequence of different "
-            f"numbers. Received: learning_rate={learning_rate}"
+            f"numbers. Received: learning_rate={learning_rate!r}"
         )
     return rates
 

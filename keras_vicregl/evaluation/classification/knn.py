@@ -1,5 +1,6 @@
 """Classification by the nearest neighbours in feature space."""
 
+import numbers
 from typing import Any
 
 import keras
@@ -149,9 +150,10 @@ def check_k(k: int, count: int) -> None:
 
 
 def _check_temperature(temperature: float) -> None:
-    if not temperature > 0:
+    if not isinstance(temperature, numbers.Real) or not temperature > 0:
         raise ValueError(
-            f"temperature must be positive. Received: temperature={temperature}"
+            "temperature must be a positive number. Received: "
+            f"temperature={temperature!r}"
         )
 
 

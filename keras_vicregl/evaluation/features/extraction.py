@@ -399,6 +399,12 @@ def _labelled_features(
         )
     check_key(data, target, name)
     features, targets = data["features"], np.asarray(data[target])
+    if not targets.ndim or (target == LABELS and targets.ndim != 1):
+        wanted = "(N,)" if target == LABELS else "(N, H, W, 1)"
+        raise ValueError(
+            f"{target} of {name} must have the shape {wanted}. Received: "
+            f"{targets.dtype} of shape {targets.shape}"
+        )
     if len(features) != len(targets):
         raise ValueError(
             f"{name} has {len(features)} features but {len(targets)} {target}."

@@ -130,7 +130,13 @@ def as_labels(ignore_label: int | Sequence[int] | None) -> tuple[int, ...]:
     """One label, several or none as a tuple."""
     if ignore_label is None:
         return ()
-    return tuple(np.atleast_1d(ignore_label).tolist())
+    labels = np.atleast_1d(ignore_label)
+    if labels.dtype.kind not in "iu":
+        raise ValueError(
+            "ignore_label must be an integer, several, or None. Received: "
+            f"ignore_label={ignore_label!r}"
+        )
+    return tuple(labels.tolist())
 
 
 def image_count(data: Any) -> int | None:

@@ -79,6 +79,12 @@ def effective_rank(
             f"effective rank is wanted. Received: {features!r} and data=None"
         )
     if isinstance(features, Mapping):
+        if "features" not in features:
+            raise ValueError(
+                "features must be an array, what extract_features returned, or "
+                "a backbone with data=images. Received a dictionary with the "
+                f"keys {sorted(features)}"
+            )
         features = pooled_features(np.asarray(features["features"]))
     features = np.asarray(features, np.float64)
     if features.ndim != 2 or not features.size:

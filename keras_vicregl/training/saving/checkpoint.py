@@ -32,7 +32,11 @@ from keras_vicregl.training.interruption import StopSignals, TrainingInterrupted
 from keras_vicregl.training.saving.archive import read_arrays
 from keras_vicregl.training.saving.encoding import decode, encode
 from keras_vicregl.training.saving.facts import Facts
-from keras_vicregl.training.saving.folder import CheckpointFolder, Position
+from keras_vicregl.training.saving.folder import (
+    CheckpointFolder,
+    Position,
+    steps_may_change,
+)
 from keras_vicregl.training.saving.processes import agree, check_shared
 from keras_vicregl.training.saving.restoring import (
     restore_changed_optimizer,
@@ -105,7 +109,8 @@ class TrainingCheckpoint(StepCounter):
         stop: signals after which it is saved and training stopped.
         allow_changes: whether class and configuration of the optimizer, those
             of the model, and the `facts`, may differ from those that training
-            began with; or names of what may, see `pretrain`.
+            began with; or names of what may, see `pretrain`. If they may, or
+            "batches", so may `steps_per_epoch`, at the end of an epoch.
         tell: gets the event "changed", with what it was and is, for each
             difference that is allowed, such as `TrainingLog.event`.
         anew: whether training begins anew, whatever checkpoints are there. Its
@@ -178,7 +183,11 @@ class TrainingCheckpoint(StepCounter):
         self._epoch = 0
         self._resumes = False
         self._folder = CheckpointFolder(
-            pathlib.Path(folder), keep, steps_per_epoch, anew
+            pathlib.Path(folder),
+            keep,
+            steps_per_epoch,
+            anew,
+            steps_may_change(allow_changes),
         )
 
     def keep_state_of(self, name: str, owner: Stateful) -> None:
@@ -287,6 +296,13 @@ class TrainingCheckpoint(StepCounter):
         agree(0, self._folder.folder, self.model)
         self._resumes = self.path is not None
         if self._resumes:
+            if self._folder.steps_before is not None:
+                self._tell(
+                    "changed",
+                    what="steps_per_epoch",
+                    before=self._folder.steps_before,
+                    now=self.steps_per_epoch,
+                )
             self.restore(self.model)
         else:
             self._facts.begin(self.model)

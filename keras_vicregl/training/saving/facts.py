@@ -146,6 +146,12 @@ class Facts:
         tell: Callable[..., None],
     ) -> None:
         self._given = given
+        if isinstance(allow_changes, str):
+            raise TypeError(
+                "`allow_changes` must be True, False or a list of names. "
+                f"Received: allow_changes={allow_changes!r}: pass "
+                f"[{allow_changes!r}]."
+            )
         self._allow_changes = allow_changes
         self._tell = tell
         self._first: dict[str, Any] = {}

@@ -51,6 +51,33 @@ def has_progress(folder: pathlib.Path) -> bool:
     return any(path.name != first for path in folder.glob(_PATTERN))
 
 
+def check_checkpoints(
+    folder: pathlib.Path, steps_per_epoch: int, allow_changes: Any
+) -> None:
+    """Raises a ValueError where training cannot go on for its epochs' length.
+
+    Args:
+        folder: of checkpoints; need not exist.
+        steps_per_epoch: batches in a whole epoch.
+        allow_changes: see `TrainingCheckpoint`.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # who reads them will say so
+        CheckpointFolder(
+            folder,
+            keep=2,
+            steps_per_epoch=steps_per_epoch,
+            steps_may_change=steps_may_change(allow_changes),
+        )
+
+
+def steps_may_change(allow_changes: Any) -> bool:
+    """Whether epochs may become of another length, see `TrainingCheckpoint`."""
+    if isinstance(allow_changes, bool):
+        return allow_changes
+    return not {"batches", "steps_per_epoch"}.isdisjoint(allow_changes)
+
+
 class CheckpointFolder:
     """Finds the newest sound checkpoint, and keeps the last few.
 
@@ -60,10 +87,14 @@ class CheckpointFolder:
         steps_per_epoch: of the training.
         anew: whether those that are there do not count. The first that is
             written replaces them.
+        steps_may_change: whether training may go on from the end of an epoch
+            with epochs of another length.
 
     Attributes:
         description: of the newest sound checkpoint, `None` without one.
         path: the same.
+        steps_before: batches an epoch of that checkpoint, where they were
+            others.
 
     Raises:
         ValueError: if there are checkpoints, but none that can be read, or of
@@ -76,7 +107,10 @@ class CheckpointFolder:
         keep: int,
         steps_per_epoch: int,
         anew: bool = False,
+        steps_may_change: bool = False,
     ) -> None:
+        self._steps_may_change = steps_may_change
+        self.steps_before: int | None = None
         self.folder = folder
         self.steps_per_epoch = steps_per_epoch
         self.keep = keep
@@ -130,13 +164,23 @@ class CheckpointFolder:
                 f"{self.path} has format {found['format']}, of keras_vicregl "
                 f"{found['version']}; this one reads {_FORMAT}."
             )
-        if found["steps_per_epoch"] != self.steps_per_epoch:
-            raise ValueError(
-                f"{self.path} was saved in a training of "
-                f"{found['steps_per_epoch']} batches an epoch; now they are "
-                f"{self.steps_per_epoch}. Continue with the data and the batch "
-                "size it began with, or use another folder."
-            )
+        before = found["steps_per_epoch"]
+        if before == self.steps_per_epoch:
+            return
+        if self._steps_may_change and not found["step"]:
+            self.steps_before = before
+            return
+        within = allowed = ""
+        if found["step"]:
+            within = f", in the middle of one ({self.position.words})"
+        elif not self._steps_may_change:
+            allowed = ", pass `allow_changes=True` to go on with what is now"
+        raise ValueError(
+            f"{self.path} was saved in a training of {before} batches an epoch"
+            f"{within}; now they are {self.steps_per_epoch}. Continue with the "
+            f"data and the batch size it began with{allowed}, or use another "
+            "folder."
+        )
 
     @property
     def path(self) -> pathlib.Path | None:

@@ -12,7 +12,11 @@ from keras_vicregl.training.saving.archive import (
     DamagedArchiveError,
     read_arrays,
 )
-from keras_vicregl.training.saving.state import groups, restore
+from keras_vicregl.training.saving.state import (
+    groups,
+    optimizer_variables,
+    restore,
+)
 
 _RATE = "learning_rate"
 # Variables that begin with what is said by facts, and are kept where these have
@@ -66,7 +70,7 @@ def restore_changed_optimizer(
     Returns:
         Whether it begins anew, without the moments of gradients and so on.
     """
-    variables = list(optimizer.variables)
+    variables = optimizer_variables(optimizer)
     dtypes = _of_group("optimizer", dtypes)
     for fact, kept in _KEPT.items():
         if any(fact in name.split(".") for name in changed):
@@ -85,21 +89,27 @@ def restore_changed_optimizer(
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     # `iterations` is no variable where gradients are accumulated.
     inner._iterations.assign(array)
-    _begin_averages(optimizer)
+    _begin_copies(optimizer)
     return True
 
 
-def _begin_averages(optimizer: Any) -> None:
-    """Averages begin with the weights, as they do in the first step."""
+def _begin_copies(optimizer: Any) -> None:
+    """What begins as a copy of the weights is one of those that are restored.
+
+    Averages, and what a `ScheduleFreeAdamW` calls momentums.
+    """
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    copies = []
     if getattr(optimizer, "use_ema", False):
-        for average, variable in zip(
-            optimizer._model_variables_moving_average,
-            optimizer._trainable_variables,
-            strict=True,
+        copies += [optimizer._model_variables_moving_average]
+    if type(optimizer).__name__ == "ScheduleFreeAdamW":
+        copies += [optimizer._momentums]
+    for each in copies:
+        for copy, variable in zip(
+            each, optimizer._trainable_variables, strict=True
         ):
             # JAX is not to have the same array for both.
-            average.assign(keras.ops.copy(variable))
+            copy.assign(keras.ops.copy(variable))
 
 
 def _leaf(name: str) -> str:

@@ -27,9 +27,24 @@ def groups(model: keras.Model) -> dict[str, list[Any]]:
     """
     return {
         "model": model.variables,
-        "optimizer": model.optimizer.variables,
+        "optimizer": optimizer_variables(model.optimizer),
         "metrics": model.metrics_variables,
     }
+
+
+def optimizer_variables(optimizer: Any) -> list[Any]:
+    """Its variables, and those that Keras does not list.
+
+    As the product of Nadam's momentums, where it is in a `LossScaleOptimizer`.
+    """
+    variables = list(optimizer.variables)
+    known = {id(variable) for variable in variables}
+    inner = getattr(optimizer, "inner_optimizer", None)
+    for each in () if inner is None else vars(inner).values():
+        if isinstance(each, keras.Variable) and id(each) not in known:
+            variables.append(each)
+            known.add(id(each))
+    return variables
 
 
 def size_in_bytes(model: keras.Model) -> int:

@@ -187,6 +187,46 @@ def test_a_backbone_has_no_rank_without_images():
         effective_rank(averaging_backbone())
 
 
+def labelled(labels):
+    return {"features": np.eye(3, dtype="float32"), "labels": labels}
+
+
+KNOWN = labelled(np.arange(3))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: evaluate_linear(None, KNOWN, KNOWN, learning_rate="auto"),
+            "learning_rate must be a number .*'auto'",
+        ),
+        (
+            lambda: evaluate_knn(None, KNOWN, KNOWN, k=1, temperature="0.1"),
+            "temperature must be a positive number.*'0.1'",
+        ),
+        (
+            lambda: effective_rank({"images": np.eye(3)}),
+            r"features must be .* the keys \['images'\]",
+        ),
+        (
+            lambda: evaluate_knn(
+                None, KNOWN, labelled(np.array([[0], [-1], [2]])), k=1
+            ),
+            r"labels of test must have the shape \(N,\).*\(3, 1\)",
+        ),
+        (
+            lambda: evaluate_knn(None, KNOWN, labelled(None), k=1),
+            r"labels of test must have the shape \(N,\)",
+        ),
+    ],
+    ids=["rate", "temperature", "rank", "shape", "none"],
+)
+def test_messages_name_the_argument(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
 NO_DATA = {
     "a path": ("photographs/", r"Received: 'photographs/', a name.*by load\("),
     "pair": ((np.zeros((4, 8, 8, 3)), np.zeros(4)), "a tuple of arrays.* load"),

@@ -116,6 +116,10 @@ def test_messages_name_the_argument():
             crop_size=16,
             output_stride="as_is",
         )
+    with pytest.raises(ValueError, match=r"must be an integer.*'void'"):
+        evaluate_segmentation(
+            backbone, **DATA, num_classes=CLASSES, ignore_label="void"
+        )
     with pytest.raises(ValueError, match=r"ignore_label=3 was given.*no masks"):
         load(DATA["train"]["images"], ignore_label=VOID)
     with pytest.raises(ValueError, match=r"from 0 to 255. Received: ignore_l"):
