@@ -22,6 +22,7 @@ from keras_vicregl.views._checks import (
 from keras_vicregl.views.device_inputs import device_inputs
 from keras_vicregl.views.drawing import stateless
 from keras_vicregl.views.drawing.parameters import SharedOptions, draw_groups
+from keras_vicregl.views.keys import IMAGES
 from keras_vicregl.views.normalization import (
     Normalization,
     default_mean,
@@ -32,6 +33,7 @@ from keras_vicregl.views.values import (
     ChannelStatistics,
     ValueRange,
     check_value_range,
+    unmasked,
 )
 from keras_vicregl.views.view_group import ViewGroup
 
@@ -417,6 +419,10 @@ class MultiView(keras.layers.Layer):
 
     def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         """Make the views of images, in tf.data or eagerly (see the class)."""
+        given = inputs if isinstance(inputs, Mapping) else {IMAGES: inputs}
+        for key, value in given.items():
+            if isinstance(value, np.ma.MaskedArray):
+                unmasked(value, key)  # which tensors do not know of
         # Not by way of Keras, which would turn tensors of tf.data into those of
         # its backend.
         return self._host()(inputs)

@@ -40,6 +40,11 @@ def test_views_by_hand():
     for array in (images(), list(images())):
         with pytest.raises(ValueError, match=f"^images {SAID}"):
             views.inputs(array, seeds)
+    pytest.importorskip("tensorflow")
+    by_keras_cv = MultiView.for_channels(2, value_range=(0, 2))
+    for given in (images(), {"images": images()}):
+        with pytest.raises(ValueError, match=f"^images {SAID}"):
+            by_keras_cv(given)
     empty = np.full((3, 8, 8, 2), np.nan, "float32")
     for array in (empty, list(empty)):
         with pytest.raises(
