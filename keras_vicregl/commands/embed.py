@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from keras_vicregl.data.streams.unreadable import Reason
     from keras_vicregl.evaluation.progress import Progress
 
+USAGE = "%(prog)s MODEL FOLDER --output PATH [options]"
 SUMMARY = "pooled features of a folder's images, or maps, with names"
 
 _SETTINGS = "settings.json"

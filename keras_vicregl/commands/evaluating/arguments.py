@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--batch-size",
         type=int,
         metavar="N",
-        help="of frozen features; 256. Of a training: P.batch_size=N",
+        help="of frozen features; 256",
     )
     add(
         "--preprocessed",
