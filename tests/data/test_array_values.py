@@ -1,5 +1,7 @@
 """What arrays may hold, and what is said of those that are hardly meant so."""
 
+import types
+
 import numpy as np
 import pytest
 
@@ -106,3 +108,21 @@ def test_statistics_of_files_raise_what_they_say(tmp_path):
     with pytest.warns(UserWarning, match="1 of 3 images"):
         found = channel_statistics(load(tmp_path, on_error="skip"))
     assert found.examples == 2
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ([IMAGES[0], IMAGES[1]], r"pass np\.stack\(images\)"),
+        (
+            types.SimpleNamespace(shape=IMAGES.shape),
+            r"np\.asarray",
+        ),
+        (object(), "derived from keras_vicregl.data.ImageSource"),
+        (None, "Received: NoneType"),
+    ],
+    ids=["list", "tensor", "object", "none"],
+)
+def test_what_else_holds_images(source, told):
+    with pytest.raises(TypeError, match=told):
+        load(source)

@@ -415,7 +415,19 @@ def _kind_of(source: Any) -> str:
     raise TypeError(
         "source must be 'digit_scenes', a folder, a name or builder of TFDS, a "
         "list of files, an array of images or a dictionary of arrays. "
-        f"Received: {type(source).__name__}"
+        f"Received: {type(source).__name__}. {_way_from(source)}"
+    )
+
+
+def _way_from(source: Any) -> str:
+    """What to pass in the place of something else that holds images."""
+    if isinstance(source, Sequence):
+        return "Of a list of arrays of one size pass np.stack(images)."
+    if len(getattr(source, "shape", ())) > 2:
+        return "Pass np.asarray(images), or images[:] of a file that is open."
+    return (
+        "Images that are neither files nor arrays have a class derived from "
+        "keras_vicregl.data.ImageSource, with `example`."
     )
 
 
