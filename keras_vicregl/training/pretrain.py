@@ -123,7 +123,8 @@ def pretrain(
     `view_batches` and `ArrayBatches`, or else a `seed` that is bound to
     `make_batches` by `functools.partial`. A difference is an error that names
     both values. With `allow_changes=True` it is taken, and each is an event
-    "changed". An optimizer of another class, or with other variables, then
+    "changed": another number of batches an epoch where the last epoch is
+    complete. An optimizer of another class, or with other variables, then
     begins without moments, at the step that was reached. What callbacks have
     done to the learning rate is no difference. `epochs`, `save_freq`,
     `log_every`, `evaluate` and `callbacks` may change, and what has no part in
