@@ -32,9 +32,9 @@ import numpy as np
 
 from keras_vicregl.commands.given.models import any_model_file, load_any
 from keras_vicregl.commands.given.options import (
+    add_settings,
     as_usage,
     check_names,
-    setting,
 )
 from keras_vicregl.commands.given.outputs import check_output, written
 from keras_vicregl.commands.given.values import (
@@ -65,15 +65,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("folder", metavar="FOLDER", help="of images, in folders or not")
     add("--output", type=pathlib.Path, required=True, metavar="PATH")
     add("--split", help="folder in FOLDER, or several as train+val")
-    add(
-        "--data-options",
-        action="extend",
-        nargs="+",
-        type=setting,
-        metavar="NAME=VALUE",
-        default=[],
-        help="of load(): pages=examples channels=3 no_data=0",
-    )
+    text = "of load(): pages=examples channels=3 no_data=0"
+    add_settings(add, "--data-options", text, default=[])
     add("--size", type=int, help="side of the square cut out of each image")
     add("--resize", type=int, help="shorter side before that")
     add("--maps", action="store_true", help="whole feature maps")

@@ -14,7 +14,7 @@ from keras_vicregl.views.keys import (
     SOURCE_SIZE,
     VIEW_TO_SOURCE,
 )
-from keras_vicregl.views.values import DTYPES, check_finite, unmasked
+from keras_vicregl.views.values import DTYPES, unmasked
 
 if TYPE_CHECKING:
     from keras_vicregl.views.multi_view import MultiView
@@ -24,12 +24,15 @@ def device_inputs(
     recipe: MultiView,
     images: Any,
     seeds: Any,
-    labels: Any,
-    canvas: Any,
-    view_to_source: Any,
-    source_size: Any,
+    labels: Any = None,
+    canvas: Any = None,
+    view_to_source: Any = None,
+    source_size: Any = None,
 ) -> dict[str, Any]:
-    """What `MultiView.to_fit` arranges for `fit`; see `MultiView.inputs`."""
+    """What `MultiView.to_fit` arranges for `fit`; see `MultiView.inputs`.
+
+    Whether values are finite, whoever calls it looks at.
+    """
     if recipe.on != "device":
         raise ValueError(
             "inputs are for views that a model makes, MultiView(on='device'). "
@@ -100,8 +103,6 @@ def _images(
                 + " Of values that are not 0 to 255 give the MultiView a "
                 "value_range." * (image.dtype.name in DTYPES[1:])
             )
-    for image in [images] if one_size else images:
-        check_finite(image)
     if not one_size and len({image.dtype for image in images}) > 1:
         found = sorted({image.dtype.name for image in images})
         raise ValueError(

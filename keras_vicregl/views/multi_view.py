@@ -32,6 +32,7 @@ from keras_vicregl.views.rendering.device import device_views
 from keras_vicregl.views.values import (
     ChannelStatistics,
     ValueRange,
+    check_finite,
     check_value_range,
     unmasked,
 )
@@ -526,17 +527,11 @@ class MultiView(keras.layers.Layer):
         >>> x["images"].shape, x["source_size"].tolist()
         ((2, 64, 80, 3), [[60.0, 80.0], [64.0, 48.0]])
         """
-        return self.to_fit(
-            device_inputs(
-                self,
-                images,
-                seeds,
-                labels,
-                canvas,
-                view_to_source,
-                source_size,
-            )
+        batch = device_inputs(
+            self, images, seeds, labels, canvas, view_to_source, source_size
         )
+        check_finite(batch[IMAGES])
+        return self.to_fit(batch)
 
     def render(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """The views of a batch of inputs, as `VICRegL(views=...)` makes them.

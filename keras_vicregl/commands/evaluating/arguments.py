@@ -8,7 +8,7 @@ from typing import Any
 
 from keras_vicregl.commands.given.data import SCENES, chosen_data
 from keras_vicregl.commands.given.evaluations import ON_FEATURES, TRAINED
-from keras_vicregl.commands.given.options import setting
+from keras_vicregl.commands.given.options import add_settings
 from keras_vicregl.commands.given.values import add_value_options
 from keras_vicregl.commands.problems import UsageError
 from keras_vicregl.commands.starting import BACKENDS
@@ -23,15 +23,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--weights", metavar="W", help="of a name: .pth file, or published")
     add("--train-split", metavar="A+B", help="folders in FOLDER, or none: all")
     add("--test-split", metavar="A+B", help="likewise")
-    add(
-        "--data-options",
-        action="extend",
-        nargs="+",
-        type=setting,
-        metavar="NAME=VALUE",
-        default=[],
-        help="of load(): on_error=raise ignore_label=11",
-    )
+    text = "of load(): on_error=raise ignore_label=11"
+    add_settings(add, "--data-options", text, default=[])
     add("--train-masks", metavar="FOLDER", help="of the images to train on")
     add("--test-masks", metavar="FOLDER", help="of those to test on")
     add("--size", type=int, metavar="N", help="side of the square cut out")
@@ -57,14 +50,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="P",
         help="see above; knn and linear",
     )
-    add(
+    add_settings(
+        add,
         "--options",
-        action="extend",
-        nargs="+",
-        type=setting,
+        "linear.epochs=50 finetuning.fraction=0.01",
         metavar="P.NAME=VALUE",
         default=[],
-        help="linear.epochs=50 finetuning.fraction=0.01",
     )
     add("--output", type=pathlib.Path, metavar="FILE", help="figures as JSON")
     add("--backend", metavar="B", help=", ".join(BACKENDS))

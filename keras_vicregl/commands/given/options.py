@@ -32,6 +32,27 @@ def setting(text: str) -> tuple[str, Any]:
     return name, value
 
 
+def add_settings(
+    add: Callable[..., Any], name: str, text: str, **more: Any
+) -> None:
+    """Adds an option that takes NAME=VALUE, several and several times.
+
+    Args:
+        add: `add_argument` of a parser.
+        name: of the option.
+        text: its help.
+        **more: further arguments of `add_argument`.
+    """
+    add(
+        name,
+        action="extend",
+        nargs="+",
+        type=setting,
+        help=text,
+        **{"metavar": "NAME=VALUE", **more},
+    )
+
+
 def names_of(*functions: Callable[..., Any]) -> set[str]:
     """Names by which arguments can be given to any of some functions."""
     return {

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import pathlib
 from typing import Any
 
 from keras_vicregl.commands.given.data import chosen_data
 from keras_vicregl.commands.given.evaluations import ON_FEATURES
-from keras_vicregl.commands.given.options import setting
+from keras_vicregl.commands.given.options import add_settings
 from keras_vicregl.commands.problems import UsageError
 from keras_vicregl.commands.starting import BACKENDS
 
@@ -80,15 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     def flag(name: str, text: str) -> None:
         add(name, action="store_true", default=None, help=text)
 
-    def settings(name: str, text: str) -> None:
-        add(
-            name,
-            action="extend",
-            nargs="+",
-            type=setting,
-            metavar="NAME=VALUE",
-            help=text,
-        )
+    settings = functools.partial(add_settings, add)
 
     def some(
         name: str, choices: tuple[str, ...], metavar: str, of: str

@@ -12,6 +12,7 @@ from keras_vicregl.data.batches.epoch_batches import EpochBatches, Order
 from keras_vicregl.data.sources.arrays import ArraySource, from_arrays
 from keras_vicregl.data.sources.image_source import ImageSource
 from keras_vicregl.views import MultiView
+from keras_vicregl.views.device_inputs import device_inputs
 from keras_vicregl.views.keys import IMAGES, LABELS
 
 
@@ -105,7 +106,8 @@ class ArrayBatches(EpochBatches):
         chosen = seeds[:, 1]
         batch = {key: array[chosen] for key, array in self._arrays.items()}
         self._check_values(batch[IMAGES], chosen)
-        return self._multi_view.inputs(**batch, seeds=seeds)
+        views = self._multi_view
+        return views.to_fit(device_inputs(views, **batch, seeds=seeds))
 
 
 def _images_and_labels(arrays: Any) -> dict[str, np.ndarray]:

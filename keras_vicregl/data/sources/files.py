@@ -55,8 +55,7 @@ def from_folder(
             splits it has their folders.
         class_names: Names of the classes, in order. Default: all, sorted.
         **options: Of `FileSource`, and `read`, `pages`, `no_data` and
-            `channels` of
-            `load`.
+            `channels` of `load`.
 
     Raises:
         ValueError: If something is not there, or cannot be decoded.
@@ -115,8 +114,7 @@ def from_files(
         masks: Paths of masks, one an image, or None.
         class_names: Names of the classes, or None.
         **options: Of `FileSource`, and `read`, `pages`, `no_data` and
-            `channels` of
-            `load`.
+            `channels` of `load`.
 
     Raises:
         ValueError: If there are none, lists differ in length, or a file cannot
